@@ -1,0 +1,214 @@
+//! A real server, its weight, and which addresses can be somebody's.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::method::Method;
+
+/// A real server's share of the new connections. 0 quiesces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Weight(u32);
+
+impl Weight {
+    /// The largest weight, IPVS's.
+    pub const MAX: Weight = Weight(i32::MAX.unsigned_abs());
+    /// The weight of a quiesced server: its connections go on, it gets no new ones.
+    pub const ZERO: Weight = Weight(0);
+
+    /// A weight, if it is in range.
+    pub fn new(weight: u64) -> Result<Weight, WeightError> {
+        match u32::try_from(weight) {
+            Ok(weight) if weight <= Weight::MAX.0 => Ok(Weight(weight)),
+            Ok(_) | Err(_) => Err(WeightError(weight.to_string())),
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Weight(1)
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Weight {
+    type Err = WeightError;
+
+    fn from_str(text: &str) -> Result<Self, WeightError> {
+        text.parse::<u64>()
+            .map_err(|_| WeightError(text.to_owned()))
+            .and_then(Weight::new)
+    }
+}
+
+impl Serialize for Weight {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let weight = i64::deserialize(deserializer)?;
+        u64::try_from(weight)
+            .map_err(|_| WeightError(weight.to_string()))
+            .and_then(Weight::new)
+            .map_err(de::Error::custom)
+    }
+}
+
+/// A number that is no weight.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the weight {0} is not a number from 0 to 2147483647")]
+pub struct WeightError(pub String);
+
+/// A real server of one virtual service. Its identity within the service is address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Server {
+    address: IpAddr,
+    port: NonZeroU16,
+    method: Method,
+    weight: Weight,
+}
+
+impl Server {
+    /// A real server, if somebody can be reached there.
+    pub fn new(
+        address: IpAddr,
+        port: NonZeroU16,
+        method: Method,
+        weight: Weight,
+    ) -> Result<Server, ServerError> {
+        unicast(address)?;
+        Ok(Server {
+            address,
+            port,
+            method,
+            weight,
+        })
+    }
+
+    /// The same server with another weight.
+    #[must_use]
+    pub const fn with_weight(self, weight: Weight) -> Server {
+        Server { weight, ..self }
+    }
+
+    /// The same server with another forwarding method.
+    #[must_use]
+    pub const fn with_method(self, method: Method) -> Server {
+        Server { method, ..self }
+    }
+
+    /// The server's own address.
+    pub const fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The server's own port. Only NAT can have another than the service's.
+    pub const fn port(&self) -> NonZeroU16 {
+        self.port
+    }
+
+    /// How packets get there.
+    pub const fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Its share.
+    pub const fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    /// Address and port: the server's identity within its service.
+    pub const fn socket_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port.get())
+    }
+
+    /// The order in which ipvsadm lists the servers of a service.
+    pub fn listing_order(&self, other: &Server) -> Ordering {
+        self.socket_addr().cmp(&other.socket_addr())
+    }
+}
+
+/// Why something is no real server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// Nobody can be reached at the address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Port 0 in a place that needs a port.
+    #[error("port 0: the real server {0} needs a port from 1 to 65535")]
+    PortZero(IpAddr),
+}
+
+/// Why nobody can be reached at an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// 0.0.0.0 or ::.
+    #[error("the address {0} is unspecified: a unicast address is needed")]
+    Unspecified(IpAddr),
+    /// 224.0.0.0/4 or ff00::/8.
+    #[error("the address {0} is multicast: a unicast address is needed")]
+    Multicast(IpAddr),
+    /// 255.255.255.255.
+    #[error("the address {0} is broadcast: a unicast address is needed")]
+    Broadcast(IpAddr),
+    /// ::ffff:0:0/96: never seen in packets.
+    #[error("the address {0} is an IPv4 address in IPv6's clothes: write {1}")]
+    Mapped(IpAddr, Ipv4Addr),
+}
+
+/// Refuses the addresses that cannot be one host's.
+pub(crate) fn unicast(address: IpAddr) -> Result<(), AddressError> {
+    match address {
+        _ if address.is_unspecified() => Err(AddressError::Unspecified(address)),
+        _ if address.is_multicast() => Err(AddressError::Multicast(address)),
+        IpAddr::V4(v4) if v4.is_broadcast() => Err(AddressError::Broadcast(address)),
+        IpAddr::V4(_) => Ok(()),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => Err(AddressError::Mapped(address, v4)),
+            None => Ok(()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights() {
+        assert_eq!(Weight::default().get(), 1);
+        assert_eq!("2147483647".parse(), Ok(Weight::MAX));
+        for text in ["2147483648", "-1", "", "1.5", "99999999999999999999"] {
+            assert_eq!(
+                text.parse::<Weight>().expect_err(text).to_string(),
+                format!("the weight {text} is not a number from 0 to 2147483647")
+            );
+        }
+        assert_eq!(serde_json::from_str::<Weight>("3").ok(), Some(Weight(3)));
+        let negative = serde_json::from_str::<Weight>("-1")
+            .expect_err("negative")
+            .to_string();
+        assert!(
+            negative.starts_with("the weight -1 is not a number from 0 to 2147483647"),
+            "{negative}"
+        );
+    }
+}
