@@ -1,2 +1,47 @@
-//! To be filled.
-fn main() {}
+//! The project's own commands: `cargo xtask setup`, `test`, `guest` and their like.
+//!
+//! Each command is a module with `Args` and `run`. What belongs to RVS itself is not here: nothing that a
+//! director needs at run time may depend on this program.
+
+mod guest;
+mod process;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Guest(args) => guest::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Tasks of the RVS project.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing RVS needs on Debian 12, and say why.
+    Setup(setup::Args),
+    /// Run every test: the workspace, the model checks, the guest; needs root.
+    Test(test::Args),
+    /// Run a command as root in a throw-away guest with a stock Debian kernel (Linux 6.1).
+    Guest(guest::Args),
+}

@@ -1,0 +1,99 @@
+//! Finding test programs in what `cargo test --no-run --message-format=json` prints.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::process::answer;
+
+/// One test program that cargo built.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct TestProgram {
+    pub(crate) package: String,
+    pub(crate) target: String,
+    pub(crate) kind: Kind,
+    pub(crate) executable: PathBuf,
+    /// The package's own directory: where cargo starts its tests.
+    pub(crate) directory: PathBuf,
+}
+
+/// Where a test program's tests are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// Beside the code, in a library or a program.
+    Unit,
+    /// In a file of `tests/`.
+    Integration,
+}
+
+impl TestProgram {
+    /// The test program that a message of cargo tells of, if it tells of one.
+    pub(crate) fn from_message(line: &str) -> Option<Self> {
+        let message: Value = serde_json::from_str(line).ok()?;
+        if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+            return None;
+        }
+        let manifest = PathBuf::from(message["manifest_path"].as_str()?);
+        let directory = manifest.parent()?.to_path_buf();
+        let kinds = message["target"]["kind"].as_array()?;
+        Some(Self {
+            package: directory.file_name()?.to_str()?.to_owned(),
+            target: message["target"]["name"].as_str()?.to_owned(),
+            kind: if kinds.iter().any(|kind| kind == "test") {
+                Kind::Integration
+            } else {
+                Kind::Unit
+            },
+            executable: PathBuf::from(message["executable"].as_str()?),
+            directory,
+        })
+    }
+
+    pub(crate) fn is_integration(&self, package: &str, target: &str) -> bool {
+        self.kind == Kind::Integration && self.package == package && self.target == target
+    }
+
+    /// Has it a test whose name contains this? (It is asked: that takes no time, and needs nothing.)
+    pub(crate) fn has_test_named(&self, pattern: &str) -> bool {
+        let mut list = Command::new(&self.executable);
+        let list = answer(list.current_dir(&self.directory).args(["--list", pattern]));
+        list.is_some_and(|list| list.lines().any(|line| line.ends_with(": test")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integration_test_is_found() {
+        let line = r#"{"reason":"compiler-artifact","package_id":"path+file:///w/crates/rvs-dataplane#0.1.0",
+            "manifest_path":"/w/crates/rvs-dataplane/Cargo.toml",
+            "target":{"kind":["test"],"crate_types":["bin"],"name":"load_gate","src_path":"/w/crates/rvs-dataplane/tests/load_gate.rs"},
+            "profile":{"opt_level":"0","test":true},"features":[],
+            "filenames":["/w/target/debug/deps/load_gate-1"],"executable":"/w/target/debug/deps/load_gate-1","fresh":true}"#;
+        let expected = TestProgram {
+            package: "rvs-dataplane".into(),
+            target: "load_gate".into(),
+            kind: Kind::Integration,
+            executable: "/w/target/debug/deps/load_gate-1".into(),
+            directory: "/w/crates/rvs-dataplane".into(),
+        };
+        assert_eq!(TestProgram::from_message(line), Some(expected));
+    }
+
+    #[test]
+    fn other_messages_are_none() {
+        for line in [
+            "",
+            "   Compiling x",
+            "[1]",
+            r#"{"reason":"build-finished","success":true}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/Cargo.toml","target":{"kind":["lib"],"name":"x"},"profile":{"test":false},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/Cargo.toml","target":{"kind":["lib"],"name":"x"},"profile":{"test":true},"executable":null}"#,
+        ] {
+            assert_eq!(TestProgram::from_message(line), None, "{line}");
+        }
+    }
+}
