@@ -104,6 +104,13 @@ impl ServiceKey {
         })
     }
 
+    /// Nobody's key (the address is for documentation), for what must be looked at before the key is known.
+    pub(crate) const PLACEHOLDER: ServiceKey = ServiceKey {
+        protocol: Protocol::Tcp,
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        port: NonZeroU16::MIN,
+    };
+
     /// The protocol.
     pub const fn protocol(&self) -> Protocol {
         self.protocol

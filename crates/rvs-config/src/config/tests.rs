@@ -1,0 +1,373 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::director::{Attach, Compat, ForwardingOnStop, Name, TableSize};
+use crate::method::Method;
+use crate::scheduler::Scheduler;
+use crate::server::{Server, Weight};
+use crate::service::Service;
+use crate::service_key::{Protocol, ServiceKey};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+const EXAMPLE: &str = include_str!("../../examples/rvs.toml");
+
+fn messages(text: &str) -> String {
+    Config::parse(text, "f").expect_err(text).to_string()
+}
+
+#[test]
+fn the_example() {
+    let config = Config::parse(EXAMPLE, "rvs.toml").expect("example");
+    let defaults =
+        Config::parse("[director]\ninterfaces = [\"eth0\", \"eth1\"]", "f").expect("defaults");
+    assert_eq!(
+        config.director, defaults.director,
+        "the example shows the defaults"
+    );
+    let [web, names, mixed] = config.services.as_slice() else {
+        panic!("three services")
+    };
+    assert_eq!(web.name(), Some("web"));
+    assert_eq!(
+        web.servers()
+            .iter()
+            .map(|server| server.weight().get())
+            .collect::<Vec<_>>(),
+        [1, 3, 0]
+    );
+    assert!(
+        web.servers()
+            .iter()
+            .all(|server| server.method() == Method::Nat)
+    );
+    assert_eq!(names.key().to_string(), "udp://[2001:db8::53]:53");
+    assert_eq!(
+        names
+            .servers()
+            .iter()
+            .map(|server| server.port().get())
+            .collect::<Vec<_>>(),
+        [53, 53]
+    );
+    assert_eq!(mixed.scheduler(), Scheduler::Wrr);
+    assert_eq!(
+        mixed
+            .servers()
+            .iter()
+            .map(Server::method)
+            .collect::<Vec<_>>(),
+        [Method::Direct, Method::Tunnel]
+    );
+}
+
+#[test]
+fn every_error_in_one_pass() {
+    let text = r#"[director]
+intrefaces = ["eth0"]
+interfaces = ["eth0", "eth0", "much-too-long-a-name", 7]
+attach = "xpd"
+connections = 100
+connections_v6 = true
+socket = "rvs.sock"
+forwarding_on_stop = "yes"
+compat = "keepalived"
+instance = "a/b"
+
+[director.timeouts]
+udp = "30 s"
+tcp = { established = 0, established_ = 1 }
+
+[[service]]
+address = "tcp://10.0.0.100:80"
+scheduler = "wlcc"
+method = "masquerade"
+servers = ["10.1.0.21:80", { address = "10.1.0.22", wieght = 3, weight = -1 }, 3, {}]
+
+[[service]]
+nmae = "x"
+
+[[service]]
+address = "tcp://10.0.0.100:80"
+method = "nat"
+servers = ["10.1.0.21:8080", "10.1.0.21:8080", "[2001:db8::1]:80", "0.0.0.0:80", "10.1.0.22:0"]
+
+[[service]]
+address = "10.0.0.101"
+port = 70000
+
+[[services]]
+"#;
+    let expected = r#"f:2:1: unknown key "intrefaces" in director (did you mean "interfaces"?)
+f:3:23: the interface eth0 is there twice
+f:3:31: "much-too-long-a-name" is not an interface name: 1 to 15 bytes without blanks, '/' and ':'
+f:3:55: an interface must be a string, not an integer
+f:4:10: director.attach is "xpd" (known: auto, tc, xdp)
+f:5:15: 100 is not a table size: 1024 to 16777216 slots (64Ki and 1Mi are numbers too)
+f:6:18: director.connections_v6 must be a whole number or a string, not a boolean
+f:7:10: director.socket "rvs.sock" is not an absolute path
+f:8:22: director.forwarding_on_stop is "yes" (known: keep, stop)
+f:9:10: director.compat is "keepalived" (known: ipvs)
+f:10:12: "a/b" is not an instance name: 1 to 32 of A-Z a-z 0-9 _ -
+f:13:7: "30 s" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:14:23: "0" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:14:26: unknown key "established_" in director.timeouts.tcp (did you mean "established"?)
+f:18:13: unknown scheduler "wlcc" (known: rr, wrr, lc, wlc)
+f:19:10: unknown forwarding method "masquerade" (known: nat, tunnel, direct)
+f:20:53: unknown key "wieght" in servers (did you mean "weight"?)
+f:20:74: the weight -1 is not a number from 0 to 2147483647
+f:20:80: a server must be an address or a table { address = "10.1.0.21:80", weight = 1 }, not an integer
+f:20:83: servers.address is missing: something like "10.1.0.21:80"
+f:22:1: service.address is missing: something like "tcp://10.0.0.100:80"
+f:23:1: unknown key "nmae" in service (did you mean "name"?)
+f:26:11: the service tcp://10.0.0.100:80 is there twice
+f:28:30: the real server 10.1.0.21:8080 is twice in tcp://10.0.0.100:80
+f:28:48: the real server [2001:db8::1]:80 of tcp://10.0.0.100:80 is of another address family, which nat cannot cross
+f:28:68: the address 0.0.0.0 is unspecified: a unicast address is needed
+f:28:82: port 0: the real server 10.1.0.22 needs a port from 1 to 65535
+f:31:11: service.protocol is missing: the address is written in parts
+f:32:8: 70000 is not a port from 1 to 65535
+f:34:3: unknown key "services" (did you mean "service"?)"#;
+    assert_eq!(messages(text), expected);
+}
+
+#[test]
+fn missing_parts() {
+    assert_eq!(
+        messages(""),
+        "f:1:1: the table [director] is missing: it says at least interfaces = [\"eth0\"]"
+    );
+    assert_eq!(
+        messages("[director]\nattach = \"tc\""),
+        "f:1:1: director.interfaces is missing: where does the traffic arrive?"
+    );
+    assert_eq!(
+        messages("[director]\ninterfaces = []"),
+        "f:2:14: director.interfaces is empty: where does the traffic arrive?"
+    );
+    assert_eq!(
+        messages("director = 1\nservice = 2"),
+        "f:1:12: director must be a table, not an integer\n\
+         f:2:11: service must be a list of tables ([[service]]), not an integer"
+    );
+}
+
+#[test]
+fn what_is_no_toml() {
+    let text = "[director]\ninterfaces = [\"ä\", x]\nattach = \n";
+    let errors = Config::parse(text, "dir/f.toml").expect_err("no TOML");
+    let places: Vec<_> = errors
+        .errors()
+        .iter()
+        .map(|error| (error.line, error.column))
+        .collect();
+    assert_eq!(places, [(2, 20), (3, 10)], "{errors}");
+    assert!(
+        errors.to_string().starts_with("dir/f.toml:2:20: "),
+        "{errors}"
+    );
+    assert_eq!(
+        messages("[director]\ninterfaces = [\"e\"]\ninterfaces = [\"f\"]"),
+        "f:3:1: duplicate key"
+    );
+}
+
+#[test]
+fn duplicate_service_names() {
+    let text = "[director]\ninterfaces = [\"e\"]\n\
+                [[service]]\nname = \"web\"\naddress = \"tcp://10.0.0.1:80\"\n\
+                [[service]]\naddress = \"tcp://10.0.0.2:80\"\nname = \"web\"\n";
+    assert_eq!(
+        messages(text),
+        "f:8:8: the service name \"web\" belongs to tcp://10.0.0.1:80 already"
+    );
+}
+
+#[test]
+fn compat_changes_the_defaults_only() {
+    let head = "[director]\ninterfaces = [\"e\"]\ncompat = \"ipvs\"\n";
+    let config = Config::parse(head, "f").expect("compat");
+    assert_eq!(config.director.timeouts.udp, Duration::from_secs(300));
+    let config = Config::parse(&format!("{head}timeouts = {{ udp = 5 }}"), "f").expect("own");
+    assert_eq!(config.director.timeouts.udp, Duration::from_secs(5));
+}
+
+fn address(v6: bool) -> BoxedStrategy<IpAddr> {
+    if v6 {
+        (0x2001_0db8_u128 << 96..0x2001_0db9_u128 << 96)
+            .prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
+            .boxed()
+    } else {
+        (0x0100_0000_u32..0xe000_0000)
+            .prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))
+            .boxed()
+    }
+}
+
+fn port() -> impl Strategy<Value = NonZeroU16> {
+    (1..=u16::MAX).prop_filter_map("zero", NonZeroU16::new)
+}
+
+prop_compose! {
+    fn service_key()(v6 in any::<bool>())(
+        protocol in prop::sample::select(Protocol::ALL.to_vec()), address in address(v6), port in port()
+    ) -> ServiceKey {
+        ServiceKey::new(protocol, address, port).expect("unicast")
+    }
+}
+
+fn server(key: ServiceKey) -> impl Strategy<Value = Server> {
+    let method = prop::sample::select(Method::ALL.to_vec());
+    let weight = prop_oneof![Just(1u64), 0..=u64::from(Weight::MAX.get())];
+    (address(key.address().is_ipv6()), port(), method, weight).prop_map(
+        move |(address, port, method, weight)| {
+            let port = if method == Method::Nat {
+                port
+            } else {
+                key.port()
+            };
+            Server::new(
+                address,
+                port,
+                method,
+                Weight::new(weight).expect("in range"),
+            )
+            .expect("unicast")
+        },
+    )
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    service_key().prop_flat_map(|key| {
+        let scheduler = prop::sample::select(Scheduler::ALL.to_vec());
+        let servers = prop::collection::vec(server(key), 0..6);
+        (
+            Just(key),
+            prop::option::of("[^\\p{C}]{1,64}"),
+            scheduler,
+            servers,
+        )
+            .prop_map(|(key, name, scheduler, servers)| {
+                let mut service = Service::new(key, scheduler);
+                if let Some(name) = name {
+                    service = service.named(&name).expect("printable");
+                }
+                for server in servers {
+                    // Two may have the same address.
+                    let _ = service.add_server(server);
+                }
+                service
+            })
+    })
+}
+
+prop_compose! {
+    fn director()(
+        instance in "[A-Za-z0-9_-]{1,32}",
+        interfaces in prop::collection::btree_set("[a-z][a-z0-9.@'\"\\\\-]{0,14}", 1..4),
+        attach in prop::sample::select(Attach::ALL.to_vec()),
+        sizes in (1024u64..=1 << 24, 1024u64..=1 << 24),
+        socket in prop::option::of("/[ -~é\n]{0,60}"),
+        bpffs in prop::option::of("/[ -~]{0,60}"),
+        forwarding_on_stop in prop::sample::select(ForwardingOnStop::ALL.to_vec()),
+        compat in prop::option::of(Just(Compat::Ipvs)),
+        udp in prop::option::of(1u64..2_147_483),
+        tcp in prop::collection::vec(prop::option::of(1u64..2_147_483), 11),
+    ) -> Director {
+        let instance: Name = instance.parse().expect("name");
+        let interfaces = interfaces.iter().map(|name| name.parse().expect("interface")).collect();
+        let mut director = Director::new(instance, interfaces);
+        director.timeouts = crate::timeouts::Timeouts::defaults(compat);
+        director.attach = attach;
+        director.connections = TableSize::new(sizes.0).expect("in range");
+        director.connections_v6 = TableSize::new(sizes.1).expect("in range");
+        director.socket = socket.map_or(director.socket, Into::into);
+        director.bpffs = bpffs.map_or(director.bpffs, Into::into);
+        director.forwarding_on_stop = forwarding_on_stop;
+        director.compat = compat;
+        director.timeouts.udp = udp.map_or(director.timeouts.udp, Duration::from_secs);
+        for ((state, _), seconds) in director.timeouts.tcp.entries().into_iter().zip(tcp) {
+            if let Some(seconds) = seconds {
+                *director.timeouts.tcp.entry_mut(state).expect(state) = Duration::from_secs(seconds);
+            }
+        }
+        director
+    }
+}
+
+prop_compose! {
+    fn config()(director in director(), list in prop::collection::vec(service(), 0..5)) -> Config {
+        let mut services = Services::new();
+        for service in list {
+            // Two may have the same key or name.
+            let _ = services.add(service);
+        }
+        Config { director, services }
+    }
+}
+
+/// Cuts, doubles and overwrites pieces of a text.
+fn mutate(text: &str, edits: &[(u8, usize, usize, char)]) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for &(kind, at, length, with) in edits {
+        if chars.is_empty() {
+            break;
+        }
+        let at = at % chars.len();
+        let end = (at + length % 12).min(chars.len());
+        match kind % 4 {
+            0 => drop(chars.drain(at..end)),
+            1 => chars.insert(at, with),
+            2 => chars[at] = with,
+            _ => {
+                let piece = chars[at..end].to_vec();
+                chars.splice(at..at, piece);
+            }
+        }
+    }
+    chars.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reads_back_what_it_wrote(config in config()) {
+        let text = config.to_toml();
+        let again = Config::parse(&text, "f").map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))?;
+        prop_assert_eq!(again, config);
+    }
+
+    #[test]
+    fn json_reads_back_too(service in service()) {
+        let text = serde_json::to_string(&service).expect("json");
+        prop_assert_eq!(serde_json::from_str::<Service>(&text).expect("service"), service);
+    }
+
+    #[test]
+    fn keys_read_back(key in service_key()) {
+        prop_assert_eq!(key.to_string().parse::<ServiceKey>(), Ok(key));
+    }
+
+    /// Whatever a file holds: no panic, and either a configuration or errors that each are one line in the file.
+    #[test]
+    fn never_panics(edits in prop::collection::vec((any::<u8>(), any::<usize>(), any::<usize>(), any::<char>()), 1..12)) {
+        let text = mutate(EXAMPLE, &edits);
+        match Config::parse(&text, "f") {
+            Ok(config) => prop_assert_eq!(Config::parse(&config.to_toml(), "f"), Ok(config)),
+            Err(errors) => {
+                prop_assert!(!errors.errors().is_empty());
+                for error in errors.errors() {
+                    prop_assert!(!error.message.contains('\n') && !error.message.is_empty());
+                    prop_assert!((1..=text.split('\n').count()).contains(&error.line));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn never_panics_on_noise(text in any::<String>()) {
+        let _ = Config::parse(&text, "f");
+    }
+}
