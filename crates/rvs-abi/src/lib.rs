@@ -1,1 +1,80 @@
-//! To be filled.
+//! What the kernel side and user space share: the layout of every map, the cells that both may
+//! change at once, the counters with their reasons, and a hash over all of it.
+//!
+//! Nothing here decides anything. A change of a layout changes [`LAYOUT`], and with it the
+//! directory in which a director pins its maps, so two releases never read each other's bytes.
+
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    allow(internal_features, reason = "the target's core has no atomics")
+)]
+
+pub mod cell;
+pub mod counter;
+pub mod server;
+pub mod service;
+pub mod settings;
+pub mod slot;
+pub mod sweep;
+
+pub use cell::{Word32, Word64};
+pub use counter::{COUNTERS, Counter, Verdict};
+pub use server::{Method, Server, ServerStats};
+pub use service::{AddressKey, Scheduler, Service, ServiceKey};
+pub use settings::{Settings, TIMEOUTS, TcpState};
+pub use slot::{Head, Role, Slot, Slot4, Slot6};
+
+/// The longest list of servers that one service may have.
+pub const MEMBERS_MAX: u32 = 1024;
+
+/// Identifies the layouts of this release: FNV-1a over the sizes and a revision number.
+///
+/// The revision is raised by hand when a field changes its meaning without changing a size.
+pub const LAYOUT: u32 = {
+    const REVISION: u32 = 1;
+    let parts = [
+        REVISION,
+        size_of::<Slot4>() as u32,
+        size_of::<Slot6>() as u32,
+        size_of::<Server>() as u32,
+        size_of::<Service>() as u32,
+        size_of::<ServiceKey>() as u32,
+        size_of::<AddressKey>() as u32,
+        size_of::<Settings>() as u32,
+        size_of::<ServerStats>() as u32,
+        COUNTERS as u32,
+    ];
+    let mut hash = 0x811c_9dc5_u32;
+    let mut i = 0;
+    while i < parts.len() {
+        hash = (hash ^ parts[i]).wrapping_mul(0x0100_0193);
+        i += 1;
+    }
+    hash
+};
+
+/// The protocol numbers that the director switches (IANA).
+pub mod protocol {
+    /// ICMP.
+    pub const ICMP: u8 = 1;
+    /// IPv4 in IP.
+    pub const IPIP: u8 = 4;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// IPv6 in IP.
+    pub const IPV6: u8 = 41;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
+}
+
+/// Values of the `family` fields: the IP version.
+pub mod family {
+    /// IPv4.
+    pub const V4: u8 = 4;
+    /// IPv6.
+    pub const V6: u8 = 6;
+}

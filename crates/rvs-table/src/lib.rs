@@ -1,1 +1,85 @@
-//! To be filled.
+//! The connection table's protocol: how CPUs that share nothing but words of memory find, make and
+//! end connections, without a lock and without ever waiting for each other.
+//!
+//! The table is an array of [`Slot`](rvs_abi::Slot)s with open addressing. A key has
+//! [`LEVELS`] windows of [`WINDOW`] neighbouring slots; it lies in the first window that had room.
+//! Windows beyond the first are looked at only while the table's *spill* count for that level says
+//! that something lies there, so an ordinary miss costs one cache line.
+//!
+//! ```text
+//!            claim (cas)           publish (swap)          confirm (cas)
+//!   EMPTY ─────────────► BUSY ───────────────────► FRESH ───────────────► LIVE
+//!     ▲                   ▲ │ abandon                │ killed by a twin     │ expired, closed, removed
+//!     │ clear (cas, look, │ └──────────────┐         │                      │
+//!     │        swap)      │ claim, after   ▼         ▼                      ▼
+//!     └──── CLEARING ◄────┴─ quarantine ── DEAD ◄────┴──────────────────────┘
+//! ```
+//!
+//! Invariants, each with its model in `tests/models.rs`:
+//! - **No twins.** Of two CPUs that insert one key at once at most one confirms. Each publishes with
+//!   a full barrier and then looks again; who finds a confirmed twin adopts it, who finds a twin
+//!   still being made either ends it or gives up and drops its packet. Nobody spins.
+//! - **Reachable.** A search ends at a never-used slot, so no slot before a live one in its window
+//!   may become never-used. Clearing marks the tombstone, *then* looks at its neighbour; inserting
+//!   takes the neighbour, *then* looks at the tombstone: one of the two sees the other.
+//! - **Quarantine.** A dead slot is not written again before [`Store::quarantine`] ticks have gone by,
+//!   longer than any program run that may still read it. (BPF gives no grace period on arrays.)
+//! - **Pairs.** A NAT connection's reply slot is confirmed before its request slot, and both or
+//!   neither stay. A reply tuple that is taken is seen at insertion.
+//!
+//! This crate knows nothing of packets, services or protocols' states.
+
+#![no_std]
+
+mod find;
+mod insert;
+mod key;
+mod kill;
+pub mod tag;
+
+pub use find::find;
+pub use insert::{Inserted, Record, insert};
+pub use key::{Hash, HashKey, Key};
+pub use kill::{clear, kill, kill_connection, pair_of};
+
+use rvs_abi::{Slot, Word32};
+
+/// Neighbouring slots in a window.
+#[cfg(not(loom))]
+pub const WINDOW: u32 = 8;
+/// Windows of a key.
+#[cfg(not(loom))]
+pub const LEVELS: u32 = 4;
+
+/// Models check a small table.
+#[cfg(loom)]
+pub const WINDOW: u32 = 2;
+/// Models check a small table.
+#[cfg(loom)]
+pub const LEVELS: u32 = 2;
+
+/// The memory that a table lies in: a BPF array, or a vector.
+pub trait Store<const N: usize, const PAD: usize> {
+    /// The slot at `index`; `None` beyond the table, which masked indexes never are.
+    fn slot(&self, index: u32) -> Option<&Slot<N, PAD>>;
+
+    /// Number of slots less one; the number is a power of two.
+    fn mask(&self) -> u32;
+
+    /// How many live slots lie in windows of `level` (1..[`LEVELS`]).
+    fn spill(&self, level: u32) -> Option<&Word32>;
+
+    /// Ticks for which the dead rest.
+    fn quarantine(&self) -> u32;
+
+    /// The key of the table's hash.
+    fn hash_key(&self) -> HashKey;
+}
+
+/// Whether `since` lies at least `ticks` before `now`, on a clock that wraps. Half the clock's range
+/// ahead counts as "in the future": another CPU's clock may be a tick ahead of ours.
+#[inline(always)]
+pub fn elapsed(now: u32, since: u32, ticks: u32) -> bool {
+    let age = now.wrapping_sub(since);
+    age >= ticks && age < 1 << 31
+}

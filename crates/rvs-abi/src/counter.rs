@@ -1,0 +1,83 @@
+//! The counters: one for every reason to drop, pass, answer or fall back. Command line, metrics,
+//! documents and tests print from this one list.
+
+/// What became of the packet that a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It went on to the host's own stack, unchanged.
+    Pass,
+    /// It was dropped.
+    Drop,
+    /// It was answered by the director.
+    Answer,
+    /// It went on by the way that was meant; the counter only notes something about it.
+    Note,
+}
+
+macro_rules! counters {
+    ($($name:ident, $text:literal, $verdict:ident, $help:literal;)*) => {
+        /// A reason, and the place of its count.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Counter {
+            $(#[doc = $help] $name,)*
+        }
+
+        impl Counter {
+            /// Every counter, in order of its place.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name that users see.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What became of the packet.
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$name => Verdict::$verdict,)* }
+            }
+
+            /// One sentence for users.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => $help,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    PassOther, "pass_other", Pass, "Not IPv4 or IPv6, or a protocol that is not switched.";
+    PassTagged, "pass_tagged", Pass, "VLAN-tagged; the VLAN device sees it again.";
+    PassNoService, "pass_no_service", Pass, "No virtual service at this address and port.";
+    PassNoConnection, "pass_no_connection", Pass, "For a virtual service, but of no known connection and not the beginning of one.";
+    PassIcmp, "pass_icmp", Pass, "ICMP that is no error, or an error about no known connection.";
+    PassFragment, "pass_fragment", Pass, "A fragment that concerns no virtual service.";
+    PassLocal, "pass_local", Pass, "Delivered to the director itself, which is the real server.";
+    PassMalformed, "pass_malformed", Pass, "A transport header that contradicts itself or ends too early; left to the host.";
+    DropMalformed, "drop_malformed", Drop, "An IP header that contradicts itself or ends too early.";
+    DropMartian, "drop_martian", Drop, "A source address that cannot be a client's.";
+    DropFragment, "drop_fragment", Drop, "A fragment to or from a virtual service; fragments are not switched.";
+    DropNoDestination, "drop_no_destination", Drop, "No server of the service takes connections.";
+    DropTableFull, "drop_table_full", Drop, "No room for a new connection.";
+    DropReplyTaken, "drop_reply_taken", Drop, "Every eligible server already has a connection with this client address and port.";
+    DropInsertRace, "drop_insert_race", Drop, "The same connection was being made on another CPU; the client will repeat.";
+    DropNoRoute, "drop_no_route", Drop, "No route to the next hop.";
+    DropNoRoom, "drop_no_room", Drop, "The packet could not be changed (memory, or a layout the kernel refuses).";
+    DropTtl, "drop_ttl", Drop, "Time to live used up, and no answer was due.";
+    DropTooBig, "drop_too_big", Drop, "Larger than the path's MTU, and no answer was due.";
+    DropInactive, "drop_inactive", Drop, "A new connection while the director is inactive.";
+    AnswerTooBig, "answer_too_big", Answer, "Larger than the path's MTU: fragmentation needed, or packet too big, was sent.";
+    AnswerTtl, "answer_ttl", Answer, "Time to live used up: time exceeded was sent.";
+    AnswerUnreachable, "answer_unreachable", Answer, "No server of the service takes connections: port unreachable was sent.";
+    IcmpLimited, "icmp_limited", Note, "An ICMP error was due, but the limit was reached.";
+    IcmpForward, "icmp_forward", Note, "An ICMP error was followed to its connection.";
+    DirectReply, "direct_reply", Note, "A direct-routing or tunnel server's reply came through the director.";
+    Reused, "reused", Note, "A closed connection made way for a new one with the same ports.";
+    ServerGone, "server_gone", Note, "The connection's server was removed, and the connection with it.";
+    Rescheduled, "rescheduled", Note, "Another server was chosen, since the first already had a connection with this client address and port.";
+    Spilled, "spilled", Note, "The connection's first window was full; it went to a later one.";
+    NeighbourUnknown, "neighbour_unknown", Note, "XDP left the packet to tc, since the next hop's address was not known.";
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = Counter::ALL.len();

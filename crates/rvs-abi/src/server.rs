@@ -1,0 +1,118 @@
+//! A real server as the kernel side sees it: a line that packets read, a line that they write, and
+//! a line for tunnels and for user space.
+
+use crate::Word32;
+
+/// Forwarding methods; the numbers are those of `IP_VS_CONN_F_FWD_MASK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Method {
+    /// Network address translation (masquerading).
+    Nat = 0,
+    /// Delivery to the director's own stack.
+    Local = 1,
+    /// IP-in-IP tunnelling.
+    Tunnel = 2,
+    /// Direct routing (gatewaying).
+    Direct = 3,
+}
+
+impl Method {
+    /// The method with this number, if there is one.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Nat),
+            1 => Some(Self::Local),
+            2 => Some(Self::Tunnel),
+            3 => Some(Self::Direct),
+            _ => None,
+        }
+    }
+}
+
+/// One real server of one service: 192 bytes, three lines.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Server {
+    // The line that packets read.
+    /// Address; IPv4 in the first word. Packet byte order.
+    pub address: [Word32; 4],
+    /// The neighbour that leads there: the server itself or a gateway. Packet byte order.
+    pub hop_address: [Word32; 4],
+    /// [`Server::IN_USE`] and others, method in bits 8..12, hop family in bits 16..24.
+    pub flags: Word32,
+    /// Interface that leads there; 0 while no route is known.
+    pub hop_ifindex: Word32,
+    /// Largest IP packet that the route takes.
+    pub hop_mtu: Word32,
+    /// Tick until which `hop_macs` may be used without asking the kernel.
+    pub hop_valid_until: Word32,
+    /// Destination MAC, then source MAC, as they lie in a frame.
+    pub hop_macs: [Word32; 3],
+    /// Weight, 0..=2^31-1; 0 quiesces.
+    pub weight: Word32,
+
+    // The line that packets write.
+    /// Connections in an active state.
+    pub active: Word32,
+    /// Connections in any other state.
+    pub inactive: Word32,
+    /// Number of the last full sweep that found a slot of this server.
+    pub seen: Word32,
+    written_spare: [Word32; 13],
+
+    // The line for tunnels and user space.
+    /// Outer source address of tunnelled packets. Packet byte order.
+    pub tunnel_source: [Word32; 4],
+    /// Index of the service.
+    pub service: Word32,
+    /// Port, as it lies in a packet, in the low half.
+    pub port: Word32,
+    /// Order in which the service's servers were added.
+    pub sequence: Word32,
+    /// Statistics at the last zeroing: five 64-bit numbers as pairs of words, low half first.
+    cold_spare: [Word32; 9],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Server>() == 192);
+
+impl Server {
+    /// The index belongs to a server.
+    pub const IN_USE: u32 = 1;
+    /// The server was removed; connections that still name it go with their next packet.
+    pub const REMOVED: u32 = 2;
+    /// The addresses are IPv6.
+    pub const V6: u32 = 4;
+    /// Made from the configuration file, not at run time.
+    pub const CONFIGURED: u32 = 8;
+
+    /// The method that the flags hold.
+    #[inline(always)]
+    pub fn method_of(flags: u32) -> Option<Method> {
+        Method::from_number(flags >> 8 & 15)
+    }
+
+    /// Flags with the method written into them.
+    #[inline(always)]
+    pub const fn with_method(flags: u32, method: Method) -> u32 {
+        flags & !(15 << 8) | (method as u32) << 8
+    }
+}
+
+/// What one CPU counted of one server; user space adds the CPUs up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct ServerStats {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets from clients (segments, where the kernel hands over many in one).
+    pub packets_in: u64,
+    /// Packets from the server.
+    pub packets_out: u64,
+    /// IP bytes from clients.
+    pub bytes_in: u64,
+    /// IP bytes from the server.
+    pub bytes_out: u64,
+}
