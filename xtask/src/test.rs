@@ -39,13 +39,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     setup::ensure()?;
     let mut report = Report::default();
-    let mut programs = None;
-    report.phase("build", Empty::Allowed, || {
-        programs = Some(build()?);
-        Ok(Summary::default())
-    });
-    if let Some(programs) = programs {
-        all_phases(args, &programs, &mut report);
+    match build() {
+        Ok(programs) => all_phases(args, &programs, &mut report),
+        Err(failure) => report.phase("build", Empty::Fails, || Err(failure)),
     }
     print!("{}", report.text());
     Ok(if report.is_good() {

@@ -54,7 +54,11 @@ impl Report {
         };
         self.total += summary;
         // Not in the form of the closing line, which is to be the only one.
-        let verdict = if summary.failed > 0 { "FAILED" } else { "ok" };
+        let verdict = match summary {
+            Summary { failed: 1.., .. } => "FAILED",
+            Summary { passed: 1.., .. } => "ok",
+            Summary { .. } => "none to run",
+        };
         self.note(&format!(
             "{name}: {verdict}; {}{remark}",
             summary.closing_line()
@@ -83,7 +87,7 @@ mod tests {
         assert!(report.is_good());
         assert_eq!(
             report.text(),
-            "\na: ok; 0 passed, 0 failed\nb: ok; 1 passed, 0 failed\n1 passed, 0 failed\n"
+            "\na: none to run; 0 passed, 0 failed\nb: ok; 1 passed, 0 failed\n1 passed, 0 failed\n"
         );
     }
 
