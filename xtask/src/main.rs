@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask setup`, `test`, `guest` and their like.
 //!
-//! Each command is a module with `Args` and `run`. What belongs to RVS itself is not here: nothing that a
-//! director needs at run time may depend on this program.
+//! Each command is a module with `Args` and `run`, and one line each in [`Command`] and [`main`]. What belongs
+//! to RVS itself is not here: nothing that a director needs at run time may depend on this program.
 
 mod guest;
 mod process;
