@@ -10,7 +10,7 @@ use crate::process;
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// [OPTIONS] -- COMMAND [ARGUMENTS]; `--help` explains them.
+    /// Options, `--`, the command and its arguments; `--help` explains them.
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
