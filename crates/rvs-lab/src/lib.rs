@@ -1,1 +1,48 @@
-//! To be filled.
+//! Real networks on one machine for tests, the demo and benchmarks: namespaces joined by veth
+//! pairs and bridges, with real servers, traffic and captures. Everything made here is removed
+//! when the [`Lab`] is dropped, and nothing outside those namespaces is touched.
+//!
+//! It is not a simulator: packets are the kernel's own. It knows nothing of RVS either; a test
+//! starts `rvs` by [`Host::spawn`] as any other program. The API blocks; there is no runtime.
+//!
+//! Root is needed. Without it, [`Lab::new`] fails and says so.
+//!
+//! ```no_run
+//! use rvs_lab::{Family, Lab, Nginx, Topology, Vip};
+//!
+//! # fn main() -> rvs_lab::Result<()> {
+//! let lab = Lab::new()?;
+//! let net = Topology::new(&lab)?;
+//! let _servers = net.real_servers.iter().map(Nginx::start).collect::<Result<Vec<_>, _>>()?;
+//! let _rvs = net.director.spawn(&["/usr/sbin/rvs", "run", "rvs.toml"])?;
+//! let url = format!("http://{}/id", Vip::Nat.address(Family::V4));
+//! println!("{}", net.client.curl(&url)?);
+//! # Ok(())
+//! # }
+//! ```
+
+mod child;
+mod client;
+mod error;
+mod host;
+mod lab;
+mod link;
+mod nginx;
+mod packet;
+mod pattern;
+mod program;
+mod topology;
+mod wait;
+
+pub use child::Child;
+pub use client::REQUEST_TIME;
+pub use error::{LabError, Result};
+pub use host::Host;
+pub use lab::{Kept, Lab};
+pub use link::{Link, Offload, Switch};
+pub use nginx::{Nginx, NginxOptions};
+pub use packet::{Capture, Direction, Frame, inject};
+pub use pattern::pattern_sha256;
+pub use program::{require_program, require_root};
+pub use topology::{Family, MAX_REAL_SERVERS, Topology, Vip};
+pub use wait::wait_until;

@@ -1,0 +1,303 @@
+//! A lab: the owner of namespaces, links, processes and files, and the one who clears them away.
+//! It knows nothing of what the hosts are for; see [`crate::Topology`] for that.
+
+use crate::error::{Context as _, LabError, Result};
+use crate::host::Host;
+use crate::link::{Link, Switch};
+use crate::program::{THIS_MACHINE, ip, require_program, require_root};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where `ip netns` keeps the files that stand for namespaces.
+pub(crate) const NAMESPACES: &str = "/run/netns";
+/// Set for every program that runs on a host, so that it can be found again.
+pub(crate) const NAMESPACE_VARIABLE: &str = "RVS_LAB_NAMESPACE";
+const NAMESPACE_PREFIX: &str = "rvs-";
+const DIRECTORY_PREFIX: &str = "rvs-lab-";
+const KEPT_MARK: &str = "kept";
+
+/// A set of hosts and switches on this machine. Dropping it kills what runs in them and deletes
+/// them.
+///
+/// Names are unique per lab (`rvs-<pid>-<n>-<host>`), so labs can live side by side.
+#[derive(Debug)]
+pub struct Lab {
+    shared: Arc<Shared>,
+}
+
+/// What hosts, links and services of one lab know in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    prefix: String,
+    directory: PathBuf,
+    kept: AtomicBool,
+    namespaces: Mutex<Vec<String>>,
+    links: Mutex<Vec<Link>>,
+    files: AtomicU32,
+}
+
+/// What [`Lab::keep`] left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The namespaces' names, for `ip netns exec NAME ...`.
+    pub namespaces: Vec<String>,
+    /// Logs, configurations and files of the lab.
+    pub directory: PathBuf,
+}
+
+impl Lab {
+    /// A new, empty lab. Needs root, `ip` and `nsenter`.
+    pub fn new() -> Result<Self> {
+        static LABS: AtomicU32 = AtomicU32::new(0);
+        require_root()?;
+        require_program("ip")?;
+        require_program("nsenter")?;
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("{NAMESPACE_PREFIX}{}-{number}-", std::process::id());
+        let directory = tempfile::Builder::new()
+            .prefix(&format!(
+                "{DIRECTORY_PREFIX}{}-{number}-",
+                std::process::id()
+            ))
+            .tempdir()
+            .at(THIS_MACHINE, || {
+                "cannot make a temporary directory".to_owned()
+            })?
+            .keep();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                prefix,
+                directory,
+                kept: AtomicBool::new(false),
+                namespaces: Mutex::default(),
+                links: Mutex::default(),
+                files: AtomicU32::new(0),
+            }),
+        })
+    }
+
+    /// Makes a host: a namespace with loopback up and predictable sysctls (no duplicate address
+    /// detection, no router solicitations, no reverse path filter).
+    pub fn host(&self, name: &str) -> Result<Host> {
+        let namespace = format!("{}{name}", self.shared.prefix);
+        ip(&["netns", "add", &namespace])?;
+        lock(&self.shared.namespaces).push(namespace.clone());
+        let host = Host::new(Arc::clone(&self.shared), name, &namespace);
+        host.prepare()?;
+        Ok(host)
+    }
+
+    /// Makes a switch: a bridge in a namespace of its own.
+    pub fn switch(&self, name: &str) -> Result<Switch> {
+        Switch::new(self.host(name)?)
+    }
+
+    /// Joins two hosts by a veth pair, both ends up.
+    pub fn link(&self, a: &Host, a_ifname: &str, b: &Host, b_ifname: &str) -> Result<Link> {
+        Link::new(a, a_ifname, b, b_ifname)
+    }
+
+    /// The lab's directory for logs, configurations and files.
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+
+    /// What every namespace's name of this lab starts with.
+    pub fn prefix(&self) -> &str {
+        &self.shared.prefix
+    }
+
+    /// Leaves namespaces, processes and files as they are and says where. Services that are
+    /// threads of this process ([`crate::UdpEcho`] and the like) end with it nevertheless.
+    pub fn keep(self) -> Result<Kept> {
+        let mark = self.shared.directory.join(KEPT_MARK);
+        fs::write(&mark, &self.shared.prefix)
+            .at(THIS_MACHINE, || format!("cannot write {}", mark.display()))?;
+        self.shared.kept.store(true, Ordering::SeqCst);
+        Ok(Kept {
+            namespaces: lock(&self.shared.namespaces).clone(),
+            directory: self.shared.directory.clone(),
+        })
+    }
+
+    /// Removes what labs of processes that are no more left behind, except what [`Lab::keep`]
+    /// left on purpose. Returns the names of the namespaces removed.
+    pub fn sweep() -> Result<Vec<String>> {
+        sweep(&kept_prefixes())
+    }
+
+    /// Like [`Lab::sweep`], and the kept ones too.
+    pub fn sweep_kept() -> Result<Vec<String>> {
+        sweep(&[])
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if self.shared.kept.load(Ordering::SeqCst) {
+            return;
+        }
+        for namespace in lock(&self.shared.namespaces).drain(..) {
+            remove_namespace(&namespace);
+        }
+        lock(&self.shared.links).clear();
+        // A test that fails must still find the logs, so they stay then.
+        if !std::thread::panicking() {
+            drop(fs::remove_dir_all(&self.shared.directory));
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::SeqCst)
+    }
+
+    /// A file name in the lab's directory that nobody else has.
+    pub(crate) fn new_file(&self, stem: &str, extension: &str) -> PathBuf {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        self.directory.join(format!("{stem}-{number}.{extension}"))
+    }
+
+    pub(crate) fn add_link(&self, link: Link) {
+        lock(&self.links).push(link);
+    }
+
+    pub(crate) fn find_link(&self, namespace: &str, ifname: &str) -> Option<Link> {
+        lock(&self.links)
+            .iter()
+            .find(|link| link.has_end(namespace, ifname))
+            .cloned()
+    }
+}
+
+/// Locks whatever another thread's panic may have done: all data here is valid at every step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills what runs in a namespace and deletes it. Errors cannot be helped: this runs while
+/// clearing up, and what is left is found by the next sweep.
+fn remove_namespace(namespace: &str) {
+    for pid in inhabitants(namespace) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    drop(ip(&["netns", "del", namespace]));
+}
+
+/// The processes of a namespace: those in it, and those started for it that have not entered it
+/// yet, which their environment shows.
+fn inhabitants(namespace: &str) -> Vec<Pid> {
+    let own = std::process::id().to_string();
+    let mark = format!("{NAMESPACE_VARIABLE}={namespace}");
+    let identity = |path: &Path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    let place = identity(&Path::new(NAMESPACES).join(namespace));
+    names_in(Path::new("/proc"))
+        .into_iter()
+        .filter(|name| *name != own)
+        .filter_map(|name| {
+            let pid = Pid::from_raw(name.parse().ok()?)?;
+            let process = Path::new("/proc").join(&name);
+            let is_inside = place.is_some() && identity(&process.join("ns/net")) == place;
+            let environment = || fs::read(process.join("environ")).unwrap_or_default();
+            let is_marked = || {
+                environment()
+                    .split(|byte| *byte == 0)
+                    .any(|entry| entry == mark.as_bytes())
+            };
+            (is_inside || is_marked()).then_some(pid)
+        })
+        .collect()
+}
+
+fn sweep(spared: &[String]) -> Result<Vec<String>> {
+    require_root()?;
+    let is_left_over = |name: &str, prefix: &str| {
+        let dead =
+            owner(name, prefix).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        dead && !spared.iter().any(|kept| name.starts_with(kept.as_str()))
+    };
+    let mut removed = Vec::new();
+    for name in names_in(Path::new(NAMESPACES)) {
+        if is_left_over(&name, NAMESPACE_PREFIX) {
+            remove_namespace(&name);
+            removed.push(name);
+        }
+    }
+    let directory = std::env::temp_dir();
+    for name in names_in(&directory) {
+        // Spared prefixes are those of namespaces: `rvs-1-0-`, and the directory `rvs-lab-1-0-x`.
+        let as_namespace = name.replacen(DIRECTORY_PREFIX, NAMESPACE_PREFIX, 1);
+        if name.starts_with(DIRECTORY_PREFIX) && is_left_over(&as_namespace, NAMESPACE_PREFIX) {
+            drop(fs::remove_dir_all(directory.join(name)));
+        }
+    }
+    match removed
+        .iter()
+        .find(|name| Path::new(NAMESPACES).join(name).exists())
+    {
+        None => Ok(removed),
+        Some(name) => Err(LabError::Answer {
+            place: THIS_MACHINE.to_owned(),
+            what: format!("the left-over namespace {name} could not be removed"),
+        }),
+    }
+}
+
+/// The process id in a name like `rvs-<pid>-<n>-client`.
+fn owner(name: &str, prefix: &str) -> Option<u32> {
+    let mut parts = name.strip_prefix(prefix)?.splitn(3, '-');
+    let pid = parts.next()?.parse().ok()?;
+    parts.next()?.parse::<u32>().ok()?;
+    parts.next()?;
+    Some(pid)
+}
+
+fn kept_prefixes() -> Vec<String> {
+    let directory = std::env::temp_dir();
+    names_in(&directory)
+        .into_iter()
+        .filter(|name| name.starts_with(DIRECTORY_PREFIX))
+        .filter_map(|name| fs::read_to_string(directory.join(name).join(KEPT_MARK)).ok())
+        .filter(|prefix| !prefix.is_empty())
+        .collect()
+}
+
+/// The names in a directory, sorted; none if it cannot be read.
+fn names_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::owner;
+
+    #[test]
+    fn owner_is_read_from_lab_names_only() {
+        assert_eq!(owner("rvs-12-0-client", "rvs-"), Some(12));
+        for name in [
+            "rvs-12-0",
+            "rvs-x-0-client",
+            "rvs-12-y-client",
+            "other-12-0-client",
+            "rvs-",
+            "",
+        ] {
+            assert_eq!(owner(name, "rvs-"), None, "{name}");
+        }
+    }
+}
