@@ -1,0 +1,155 @@
+//! The way of one packet through the director.
+
+use rvs_abi::{AddressKey, Counter, Role, ServiceKey, Settings, family, service::address};
+
+use crate::{
+    Action, Direction, Flow, NONE, Path,
+    connection::{self, FULL, OPENED, RACE, REPLY_TAKEN},
+    icmp, parse,
+    state::SERVE,
+};
+
+/// How many servers are tried where each already has a connection with the client's address and port.
+const ATTEMPTS: u32 = 4;
+
+/// Decides on one packet that came in, and does what was decided. The result is an [`Action`] as a
+/// number.
+#[inline(always)]
+pub fn direct<P: Path>(path: &mut P) -> u32 {
+    let mut flow = Flow::default();
+    match path.parse(&mut flow) {
+        parse::TRANSPORT => {}
+        parse::ICMP_ERROR => return path.follow(&flow),
+        parse::ICMP_OTHER => return pass(path, Counter::PassIcmp),
+        parse::FRAGMENT => return path.fragment(&flow),
+        parse::MALFORMED => return drop(path, Counter::DropMalformed),
+        parse::MALFORMED_TRANSPORT => return pass(path, Counter::PassMalformed),
+        _ => return pass(path, Counter::PassOther),
+    }
+
+    let index = path.find(&flow);
+    if index != NONE {
+        if connection::link_of(path, &flow, index).role() == Role::Reply {
+            if path.advance(&flow, index, Direction::Output) == SERVE {
+                return path.reply(&flow, index);
+            }
+        } else if path.advance(&flow, index, Direction::Input) == SERVE {
+            return path.request(&flow, index);
+        }
+    }
+
+    let Some(service) = path.find_service(&service_key(&flow.destination, flow.ports >> 16, &flow))
+    else {
+        return returning_or_pass(path, &flow);
+    };
+    if !flow.begins() {
+        return pass(path, Counter::PassNoConnection);
+    }
+    open(path, &flow, service)
+}
+
+/// Makes a connection for the first packet of one, and forwards the packet.
+#[inline(always)]
+fn open<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
+    if is_martian(flow) {
+        return drop(path, Counter::DropMartian);
+    }
+    let active = path
+        .settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::SCHEDULE != 0);
+    if !active {
+        return drop(path, Counter::DropInactive);
+    }
+    let mut avoid = NONE;
+    for _ in 0..ATTEMPTS {
+        let server = path.choose(service, avoid);
+        if server == NONE {
+            if avoid != NONE {
+                break;
+            }
+            path.count(Counter::DropNoDestination);
+            return path.answer(flow, icmp::UNREACHABLE);
+        }
+        let outcome = path.insert(flow, server);
+        match (outcome >> 32) as u32 {
+            OPENED => return path.request(flow, outcome as u32),
+            REPLY_TAKEN => path.count(Counter::Rescheduled),
+            FULL => return drop(path, Counter::DropTableFull),
+            RACE.. => return drop(path, Counter::DropInsertRace),
+        }
+        avoid = server;
+    }
+    drop(path, Counter::DropReplyTaken)
+}
+
+/// A packet for no virtual service: perhaps a server's direct reply that came through here.
+#[inline(always)]
+fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+    if path
+        .find_service(&service_key(&flow.source, flow.ports, flow))
+        .is_some()
+    {
+        let index = path.find_returning(flow);
+        if index != NONE && path.advance(flow, index, Direction::Output) == SERVE {
+            return path.returning(flow, index);
+        }
+    }
+    pass(path, Counter::PassNoService)
+}
+
+/// A fragment: those of a virtual service are dropped, since half of them would go astray; others
+/// are none of the director's business. The result is an [`Action`] as a number.
+#[inline(always)]
+pub fn fragment<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+    let meaning = |path: &P, address: &[u32; 4]| {
+        path.find_address(&AddressKey {
+            address: *address,
+            protocol: flow.protocol,
+            family: flow.family,
+            zero: 0,
+        })
+    };
+    let ours =
+        (meaning(path, &flow.destination) | meaning(path, &flow.source) & !address::VIRTUAL) != 0;
+    if ours {
+        drop(path, Counter::DropFragment)
+    } else {
+        pass(path, Counter::PassFragment)
+    }
+}
+
+/// Counts the reason and leaves the packet to the host.
+#[inline(always)]
+pub(crate) fn pass<P: Path>(path: &P, reason: Counter) -> u32 {
+    path.count(reason);
+    Action::Pass as u32
+}
+
+/// Counts the reason and ends the packet.
+#[inline(always)]
+pub(crate) fn drop<P: Path>(path: &P, reason: Counter) -> u32 {
+    path.count(reason);
+    Action::Drop as u32
+}
+
+#[inline(always)]
+fn service_key(address: &[u32; 4], port: u32, flow: &Flow) -> ServiceKey {
+    ServiceKey {
+        address: *address,
+        port: port as u16,
+        protocol: flow.protocol,
+        family: flow.family,
+    }
+}
+
+/// Sources that no client has: the kernel refuses them on input, and so does the director, which
+/// comes first (RFC 1122 section 3.2.1.3, RFC 4291 section 2).
+#[inline(always)]
+fn is_martian(flow: &Flow) -> bool {
+    let first = flow.source[0].to_ne_bytes()[0];
+    if flow.family == family::V6 {
+        let zeros = flow.source[0] | flow.source[1] | flow.source[2];
+        return first == 0xff || zeros == 0 && u32::from_be(flow.source[3]) <= 1;
+    }
+    first == 0 || first == 127 || first >= 224
+}

@@ -1,0 +1,20 @@
+//! ICMP and ICMPv6: errors that concern a connection, and errors that the director sends itself.
+
+mod answer;
+mod follow;
+
+pub use answer::answer;
+pub use follow::follow;
+
+/// Larger than the path takes; [`too_big`] adds the MTU.
+pub const TOO_BIG: u32 = 1;
+/// Time to live used up.
+pub const TTL: u32 = 2;
+/// Nobody serves this port.
+pub const UNREACHABLE: u32 = 3;
+
+/// What [`answer`] is told: a kind, and for [`TOO_BIG`] the largest IP packet that would have fitted.
+#[inline(always)]
+pub const fn too_big(mtu: u32) -> u32 {
+    TOO_BIG | mtu << 8
+}

@@ -1,0 +1,69 @@
+//! The steps of a packet's way, as methods that the kernel side overrides one by one.
+
+use crate::{
+    Direction, Flow, Packet, Tables, connection, director, forward, icmp, parse, schedule, state,
+};
+
+/// A packet on its way through a director's tables. Results are plain numbers, since that is what
+/// one BPF function can give another; each is explained at the function that computes it.
+pub trait Path: Packet + Tables + Sized {
+    /// See [`parse::parse`].
+    fn parse(&mut self, flow: &mut Flow) -> u32 {
+        parse::parse(self, flow)
+    }
+
+    /// See [`connection::find`].
+    fn find(&self, flow: &Flow) -> u32 {
+        connection::find(self, flow)
+    }
+
+    /// See [`state::advance`].
+    fn advance(&self, flow: &Flow, index: u32, direction: Direction) -> u32 {
+        state::advance(self, flow, index, direction)
+    }
+
+    /// See [`schedule::choose`].
+    fn choose(&self, service: u32, avoid: u32) -> u32 {
+        schedule::choose(self, service, avoid)
+    }
+
+    /// See [`connection::insert`].
+    fn insert(&self, flow: &Flow, server: u32) -> u64 {
+        connection::insert(self, flow, server)
+    }
+
+    /// See [`connection::find_returning`].
+    fn find_returning(&self, flow: &Flow) -> u32 {
+        connection::find_returning(self, flow)
+    }
+
+    /// See [`forward::request`].
+    fn request(&mut self, flow: &Flow, index: u32) -> u32 {
+        forward::request(self, flow, index)
+    }
+
+    /// See [`forward::reply`].
+    fn reply(&mut self, flow: &Flow, index: u32) -> u32 {
+        forward::reply(self, flow, index)
+    }
+
+    /// See [`forward::returning`].
+    fn returning(&mut self, flow: &Flow, index: u32) -> u32 {
+        forward::returning(self, flow, index)
+    }
+
+    /// See [`icmp::follow`].
+    fn follow(&mut self, flow: &Flow) -> u32 {
+        icmp::follow(self, flow)
+    }
+
+    /// See [`icmp::answer`].
+    fn answer(&mut self, flow: &Flow, what: u32) -> u32 {
+        icmp::answer(self, flow, what)
+    }
+
+    /// See [`director::fragment`].
+    fn fragment(&mut self, flow: &Flow) -> u32 {
+        director::fragment(self, flow)
+    }
+}

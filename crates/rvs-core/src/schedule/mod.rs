@@ -1,0 +1,42 @@
+//! Which server takes a new connection. One file a scheduler.
+
+mod least;
+mod rr;
+mod wrr;
+
+use rvs_abi::{Scheduler, Server, service::Region};
+
+use crate::{NONE, Tables};
+
+/// The index of the server that the service's scheduler chooses, [`NONE`] where none is eligible.
+/// `avoid` is a server that has been tried already.
+///
+/// Members are listed newest first, as IPVS lists destinations, so that order-sensitive schedulers
+/// choose alike.
+#[inline(always)]
+pub fn choose<T: Tables>(tables: &T, service: u32, avoid: u32) -> u32 {
+    let Some(service) = tables.service(service) else {
+        return NONE;
+    };
+    let region = Region::unpack(service.members.load());
+    if region.length == 0 {
+        return NONE;
+    }
+    match Scheduler::from_number(service.scheduler.load()) {
+        Some(Scheduler::Rr) => rr::choose(tables, service, region, avoid),
+        Some(Scheduler::Wrr) => wrr::choose(tables, service, region, avoid),
+        Some(Scheduler::Lc) => least::choose(tables, region, avoid, least::Measure::Connections),
+        Some(Scheduler::Wlc) => least::choose(tables, region, avoid, least::Measure::PerWeight),
+        None => NONE,
+    }
+}
+
+/// A member and its weight, if it is eligible: in use, weight above zero, not to be avoided.
+#[inline(always)]
+fn eligible<T: Tables>(tables: &T, place: u32, avoid: u32) -> Option<(u32, &Server, u32)> {
+    let index = tables.member(place)?;
+    let server = tables.server(index)?;
+    let weight = server.weight.load();
+    let usable = server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE;
+    (usable && weight > 0 && index != avoid).then_some((index, server, weight))
+}

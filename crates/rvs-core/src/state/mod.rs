@@ -1,0 +1,232 @@
+//! What a packet does to its connection: is it still served, and in which state is it now?
+
+pub mod tcp;
+
+use rvs_abi::{
+    Counter, Role, Server, Slot, TcpState,
+    slot::{Link, State},
+};
+use rvs_table::{Store, kill_connection, pair_of, tag};
+
+use crate::{
+    Direction, Flow, Tables,
+    flow::tcp as flags,
+    tables::{Connections4, Connections6},
+};
+use rvs_abi::Method;
+
+/// The connection serves this packet.
+pub const SERVE: u32 = 0;
+/// The connection is gone; go on as if it had not been found.
+pub const GONE: u32 = 1;
+
+/// The state word of a connection whose counts were released.
+pub(crate) const RELEASED: u32 = u32::MAX;
+
+/// Lets the connection at `index` see the packet; the result is [`SERVE`] or [`GONE`].
+///
+/// A slot of a removed server ends here (IPVS: `expire_nodest_conn`), and so does a closed
+/// connection whose ports a SYN uses again (IPVS: `conn_reuse_mode` 1).
+#[inline(always)]
+pub fn advance<T: Tables>(tables: &T, flow: &Flow, index: u32, direction: Direction) -> u32 {
+    if flow.is_v6() {
+        let Some(slot) = tables.slot6(index) else {
+            return GONE;
+        };
+        advance_in(tables, &Connections6(tables), slot, flow, direction)
+    } else {
+        let Some(slot) = tables.slot4(index) else {
+            return GONE;
+        };
+        advance_in(tables, &Connections4(tables), slot, flow, direction)
+    }
+}
+
+#[inline(always)]
+fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    slot: &Slot<N, PAD>,
+    flow: &Flow,
+    direction: Direction,
+) -> u32 {
+    let now = tables.now();
+    let seen = slot.head.tag.load();
+    let Some(server) = tables.server(slot.head.server.load()) else {
+        return GONE;
+    };
+    let is_reply = Link(slot.head.link.load()).role() == Role::Reply;
+
+    // The slot that holds the connection's state.
+    let (request, request_tag) = if is_reply {
+        match pair_of(store, slot) {
+            Some((_, request, tag)) => (request, tag),
+            None => return GONE,
+        }
+    } else {
+        (slot, seen)
+    };
+    if !tag::readable(request_tag) {
+        return GONE;
+    }
+    let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
+    let number = State(slot.head.state.load()).number();
+    let closed = number == TcpState::TimeWait as u32 || number == TcpState::Close as u32;
+    let reused = flow.is_tcp() && direction == Direction::Input && closed && flow.begins();
+    if removed || reused {
+        if end(tables, store, request, request_tag, now) {
+            tables.count(if removed {
+                Counter::ServerGone
+            } else {
+                Counter::Reused
+            });
+        }
+        return GONE;
+    }
+
+    if slot.head.stamp.load() != now {
+        slot.head.stamp.store(now);
+    }
+    slot.head
+        .packets
+        .store(slot.head.packets.load().saturating_add(1));
+    if !settled(flow, slot.head.state.load(), direction) {
+        change_state(server, slot, request, flow, direction);
+    }
+    SERVE
+}
+
+/// Whether the packet cannot change anything: it belongs to a connection in steady state, of which
+/// the slot's own copy of the state knows enough.
+#[inline(always)]
+pub(crate) fn settled(flow: &Flow, state: u32, direction: Direction) -> bool {
+    let state = State(state);
+    if direction == Direction::Output && state.has(State::NO_OUTPUT) {
+        return false;
+    }
+    if !flow.is_tcp() {
+        return true;
+    }
+    let interesting = flow.tcp_flags & (flags::SYN | flags::FIN | flags::RST | flags::ACK);
+    interesting == flags::ACK && state.number() == TcpState::Established as u32
+}
+
+/// Moves the connection on, and its server's counts with it.
+#[inline(always)]
+fn change_state<const N: usize, const PAD: usize>(
+    server: &Server,
+    slot: &Slot<N, PAD>,
+    request: &Slot<N, PAD>,
+    flow: &Flow,
+    direction: Direction,
+) {
+    let old = request.head.state.load();
+    if old == RELEASED {
+        return;
+    }
+    let new = next_state(old, flow, direction);
+    // Where another CPU was quicker, its packet has moved the connection on: ours is the late one.
+    if new != old && request.head.state.cas(old, new) == old {
+        move_counts(server, old, new);
+    }
+    if slot.head.state.load() != new {
+        slot.head.state.store(new);
+    }
+}
+
+#[inline(always)]
+fn next_state(old: u32, flow: &Flow, direction: Direction) -> u32 {
+    let old = State(old);
+    let mut word = old.0;
+    let table = match direction {
+        Direction::Output => {
+            word &= !State::NO_OUTPUT;
+            tcp::Table::Output
+        }
+        Direction::Input if old.has(State::NO_OUTPUT) => tcp::Table::InputOnly,
+        Direction::Input => tcp::Table::Input,
+    };
+    if !flow.is_tcp() {
+        return word;
+    }
+    let number = tcp::next(table, tcp::event(flow.tcp_flags), old.number());
+    let word = State(word).with_number(number).0;
+    if tcp::is_active(number) {
+        word & !State::INACTIVE
+    } else {
+        word | State::INACTIVE
+    }
+}
+
+#[inline(always)]
+fn move_counts(server: &Server, old: u32, new: u32) {
+    if (old ^ new) & State::INACTIVE == 0 {
+        return;
+    }
+    let (from, to) = if new & State::INACTIVE != 0 {
+        (&server.active, &server.inactive)
+    } else {
+        (&server.inactive, &server.active)
+    };
+    from.add(u32::MAX);
+    to.add(1);
+}
+
+/// The first state of a connection that `flow` begins, [`State`] as a number. Only NAT shows the
+/// director what the server says (IPVS: `IP_VS_CONN_F_NOOUTPUT`).
+#[inline(always)]
+pub fn first_state(flow: &Flow, method: Method) -> u32 {
+    let blind = if method == Method::Nat {
+        0
+    } else {
+        State::NO_OUTPUT
+    };
+    if !flow.is_tcp() {
+        return blind
+            | State::INACTIVE
+            | if method == Method::Nat {
+                State::NO_OUTPUT
+            } else {
+                0
+            };
+    }
+    let start = State(blind | State::INACTIVE | TcpState::None as u32).0;
+    next_state(start, flow, Direction::Input)
+}
+
+/// Adds a new connection to its server's counts.
+#[inline(always)]
+pub(crate) fn acquire(server: &Server, state: u32) {
+    if state & State::INACTIVE != 0 {
+        &server.inactive
+    } else {
+        &server.active
+    }
+    .add(1);
+}
+
+/// Ends the connection whose request slot is `request`, and takes it out of its server's counts.
+/// Says whether this call did it.
+#[inline(always)]
+pub(crate) fn end<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    request: &Slot<N, PAD>,
+    seen: u32,
+    now: u32,
+) -> bool {
+    let paired = Link(request.head.link.load()).method() == Method::Nat as u32;
+    if !kill_connection(store, request, seen, paired, now) {
+        return false;
+    }
+    let state = request.head.state.swap(RELEASED);
+    if let Some(server) = tables.server(request.head.server.load()) {
+        if state & State::INACTIVE != 0 {
+            &server.inactive
+        } else {
+            &server.active
+        }
+        .add(u32::MAX);
+    }
+    true
+}

@@ -1,0 +1,121 @@
+//! The sweep over the connection table: what was idle for too long ends, what has no server ends,
+//! tombstones become usable again, and servers that still have connections are noted.
+
+use rvs_abi::{
+    Role, Server, Settings, Slot, family, protocol,
+    settings::UDP_TIMEOUT,
+    slot::{Link, State},
+    sweep::Sweep,
+};
+use rvs_table::{Store, clear, elapsed, kill, pair_of, tag};
+
+use crate::{
+    Tables, state,
+    tables::{Connections4, Connections6, Step},
+};
+
+/// A [`Sweep`] in progress.
+pub struct Sweeper {
+    /// The slice, and what was found.
+    pub sweep: Sweep,
+}
+
+impl<T: Tables> Step<T> for Sweeper {
+    #[inline(always)]
+    fn step(&mut self, tables: &T, round: u32) -> bool {
+        // Downwards, so that runs of tombstones before a never-used slot all become never-used.
+        let index = self
+            .sweep
+            .first
+            .wrapping_add(self.sweep.count)
+            .wrapping_sub(1)
+            .wrapping_sub(round);
+        if self.sweep.family == u32::from(family::V6) {
+            if let Some(slot) = tables.slot6(index) {
+                visit(tables, &Connections6(tables), slot, index, &mut self.sweep);
+            }
+        } else if let Some(slot) = tables.slot4(index) {
+            visit(tables, &Connections4(tables), slot, index, &mut self.sweep);
+        }
+        true
+    }
+}
+
+/// Sweeps one slice.
+#[inline(always)]
+pub fn sweep<T: Tables>(tables: &T, slice: Sweep) -> Sweep {
+    let mut sweeper = Sweeper { sweep: slice };
+    tables.repeat(slice.count.min(rvs_abi::sweep::SWEEP_MAX), &mut sweeper);
+    sweeper.sweep
+}
+
+#[inline(always)]
+fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    slot: &Slot<N, PAD>,
+    index: u32,
+    sweep: &mut Sweep,
+) {
+    let seen = slot.head.tag.load();
+    let now = tables.now();
+    if tag::state(seen) == tag::DEAD {
+        if clear(store, index, now) {
+            sweep.cleared += 1;
+        } else {
+            sweep.dead += 1;
+        }
+        return;
+    }
+    if tag::state(seen) != tag::LIVE {
+        return;
+    }
+    let Some(settings) = tables.settings() else {
+        return;
+    };
+    let link = Link(slot.head.link.load());
+    let pair = pair_of(store, slot);
+    if link.role() == Role::Reply {
+        // A reply slot without its request, and not one that is being made at this moment.
+        if pair.is_none()
+            && elapsed(now, slot.head.stamp.load(), store.quarantine())
+            && kill(store, slot, seen, now)
+        {
+            sweep.orphaned += 1;
+        }
+        return;
+    }
+    sweep.live += 1;
+    let Some(server) = tables.server(slot.head.server.load()) else {
+        return;
+    };
+    if server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE {
+        if state::end(tables, store, slot, seen, now) {
+            sweep.orphaned += 1;
+        }
+        return;
+    }
+    if server.seen.load() != sweep.pass {
+        server.seen.store(sweep.pass);
+    }
+    let timeout = timeout_of(settings, link.protocol(), State(slot.head.state.load()));
+    let idle = elapsed(now, slot.head.stamp.load(), timeout)
+        && pair.is_none_or(|(_, reply, _)| elapsed(now, reply.head.stamp.load(), timeout));
+    if idle && state::end(tables, store, slot, seen, now) {
+        sweep.expired += 1;
+    }
+}
+
+/// The idle time-out, in ticks, of a connection in this state.
+#[inline(always)]
+pub fn timeout_of(settings: &Settings, protocol: u8, state: State) -> u32 {
+    let place = if protocol == protocol::TCP {
+        state.number() as usize
+    } else {
+        UDP_TIMEOUT
+    };
+    settings
+        .timeouts
+        .get(place)
+        .map_or(u32::MAX, rvs_abi::Word32::load)
+}

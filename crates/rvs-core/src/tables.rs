@@ -1,0 +1,154 @@
+//! The director's memory: services, servers, connections, settings, clock and counters.
+
+use rvs_abi::{AddressKey, Counter, Server, Service, ServiceKey, Settings, Slot4, Slot6, Word32};
+use rvs_table::{HashKey, Store};
+
+/// No index.
+pub const NONE: u32 = u32::MAX;
+
+/// What the data path reads and writes beside the packet.
+pub trait Tables {
+    /// The coarse clock, in ticks.
+    fn now(&self) -> u32;
+
+    /// Any number.
+    fn random(&self) -> u32;
+
+    /// The director's settings.
+    fn settings(&self) -> Option<&Settings>;
+
+    /// A service by index.
+    fn service(&self, index: u32) -> Option<&Service>;
+
+    /// A server by index.
+    fn server(&self, index: u32) -> Option<&Server>;
+
+    /// The server index at a place of the members array.
+    fn member(&self, place: u32) -> Option<u32>;
+
+    /// Calls `step` for `0..count` until it says `false`. (A plain loop of a thousand rounds is more
+    /// than the verifier takes; the kernel side uses `bpf_loop`.)
+    fn repeat<S: Step<Self>>(&self, count: u32, step: &mut S)
+    where
+        Self: Sized,
+    {
+        for round in 0..count {
+            if !step.step(self, round) {
+                break;
+            }
+        }
+    }
+
+    /// The index of the service that listens at `key`.
+    fn find_service(&self, key: &ServiceKey) -> Option<u32>;
+
+    /// What an address means for fragments (see [`rvs_abi::service::address`]).
+    fn find_address(&self, key: &AddressKey) -> u32;
+
+    /// An IPv4 slot.
+    fn slot4(&self, index: u32) -> Option<&Slot4>;
+
+    /// An IPv6 slot.
+    fn slot6(&self, index: u32) -> Option<&Slot6>;
+
+    /// Counts one packet.
+    fn count(&self, counter: Counter);
+
+    /// Counts a server's traffic.
+    fn account(&self, server: u32, traffic: Traffic);
+}
+
+/// One round of [`Tables::repeat`].
+pub trait Step<T> {
+    /// Does round number `round`; `false` ends the loop.
+    fn step(&mut self, tables: &T, round: u32) -> bool;
+}
+
+/// What to add to a server's statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// A connection was scheduled.
+    Connection,
+    /// Packets and bytes from a client.
+    In(u32, u32),
+    /// Packets and bytes from the server.
+    Out(u32, u32),
+}
+
+/// The IPv4 connections of some tables.
+pub struct Connections4<'a, T>(pub &'a T);
+/// The IPv6 connections of some tables.
+pub struct Connections6<'a, T>(pub &'a T);
+
+impl<T: Tables> Store<1, 3> for Connections4<'_, T> {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Slot4> {
+        self.0.slot4(index)
+    }
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(0, |settings| settings.mask4.load())
+    }
+    #[inline(always)]
+    fn spill(&self, level: u32) -> Option<&Word32> {
+        spill_of(&self.0.settings()?.spill4, level)
+    }
+    #[inline(always)]
+    fn quarantine(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(u32::MAX, |settings| settings.quarantine.load())
+    }
+    #[inline(always)]
+    fn hash_key(&self) -> HashKey {
+        self.0.settings().map_or(HashKey::default(), hash_key_of)
+    }
+}
+
+impl<T: Tables> Store<4, 10> for Connections6<'_, T> {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Slot6> {
+        self.0.slot6(index)
+    }
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(0, |settings| settings.mask6.load())
+    }
+    #[inline(always)]
+    fn spill(&self, level: u32) -> Option<&Word32> {
+        spill_of(&self.0.settings()?.spill6, level)
+    }
+    #[inline(always)]
+    fn quarantine(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(u32::MAX, |settings| settings.quarantine.load())
+    }
+    #[inline(always)]
+    fn hash_key(&self) -> HashKey {
+        self.0.settings().map_or(HashKey::default(), hash_key_of)
+    }
+}
+
+#[inline(always)]
+fn spill_of(spill: &[Word32; 3], level: u32) -> Option<&Word32> {
+    match level {
+        1 => Some(&spill[0]),
+        2 => Some(&spill[1]),
+        3 => Some(&spill[2]),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn hash_key_of(settings: &Settings) -> HashKey {
+    let word = |low: &Word32, high: &Word32| u64::from(low.load()) | u64::from(high.load()) << 32;
+    HashKey {
+        k0: word(&settings.hash_key[0], &settings.hash_key[1]),
+        k1: word(&settings.hash_key[2], &settings.hash_key[3]),
+    }
+}
