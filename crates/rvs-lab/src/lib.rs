@@ -21,25 +21,32 @@
 //! # }
 //! ```
 
+mod bulk;
 mod child;
 mod client;
+mod echo;
 mod error;
 mod host;
 mod lab;
 mod link;
+mod load;
 mod nginx;
 mod packet;
 mod pattern;
 mod program;
+mod service;
 mod topology;
 mod wait;
 
+pub use bulk::{Bulk, Transfer};
 pub use child::Child;
 pub use client::REQUEST_TIME;
+pub use echo::{EchoConnection, TcpEcho, UdpEcho};
 pub use error::{LabError, Result};
 pub use host::Host;
 pub use lab::{Kept, Lab};
 pub use link::{Link, Offload, Switch};
+pub use load::{Load, LoadReport};
 pub use nginx::{Nginx, NginxOptions};
 pub use packet::{Capture, Direction, Frame, inject};
 pub use pattern::pattern_sha256;
