@@ -101,13 +101,10 @@ impl Child {
         if let Some(status) = ended {
             return Err(self.ended(status));
         }
-        waited.map_err(|error| match error {
-            LabError::Timeout { what, timeout, .. } => LabError::Timeout {
-                what,
-                timeout,
-                detail: format!("; log {}:\n{}", self.log.display(), self.log_tail()),
-            },
-            other => other,
+        waited.map_err(|_| LabError::Timeout {
+            what,
+            timeout,
+            detail: format!("; log {}:\n{}", self.log.display(), self.log_tail()),
         })
     }
 

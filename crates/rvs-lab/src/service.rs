@@ -55,7 +55,7 @@ impl TcpService {
             let (shared, serve) = (Arc::clone(&shared), serve.clone());
             service.listeners.push(stopper);
             service.threads.push(std::thread::spawn(move || {
-                accept(&listener, &shared, &serve)
+                accept(&listener, &shared, &serve);
             }));
         }
         Ok(service)

@@ -280,10 +280,7 @@ fn address(family: Family, net: u8, number: u16) -> IpAddr {
     match family {
         Family::V4 => Ipv4Addr::new(10, net, 0, u8::try_from(number).unwrap_or(u8::MAX)).into(),
         Family::V6 => {
-            let digits = (number / 1000 % 10) << 12
-                | (number / 100 % 10) << 8
-                | (number / 10 % 10) << 4
-                | number % 10;
+            let digits = (number / 100 % 10 * 0x100) + (number / 10 % 10 * 0x10) + number % 10;
             Ipv6Addr::new(0x2001, 0xdb8, u16::from(net), 0, 0, 0, 0, digits).into()
         }
     }

@@ -249,3 +249,56 @@ fn sweep_removes_what_the_dead_left() -> Result {
     assert!(living.namespace_path().exists());
     Ok(())
 }
+
+#[test]
+fn kept_labs_stay_until_swept() -> Result {
+    let lab = Lab::new()?;
+    let host = lab.host("client")?;
+    let child = host.spawn(&["sleep", "1000"])?;
+    let id = child.id();
+    let kept = lab.keep()?;
+    drop(child);
+    assert_eq!(kept.namespaces, [host.namespace()]);
+    let paths = [
+        host.namespace_path(),
+        kept.directory,
+        format!("/proc/{id}").into(),
+    ];
+    assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
+    // This process lives, so a sweep must not touch even kept ones; remove them by hand.
+    Lab::sweep_kept()?;
+    assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
+    host.run(&["kill", "-9", &id.to_string()])?;
+    host.run(&["ip", "netns", "del", host.namespace()])?;
+    std::fs::remove_dir_all(&paths[1])?;
+    Ok(())
+}
+
+#[test]
+fn without_root_a_lab_says_so() -> Result {
+    use std::os::unix::process::CommandExt as _;
+    if let Err(error) = rvs_lab::require_root() {
+        assert!(Lab::new().is_err());
+        return Err(error.into());
+    }
+    // Somebody who is not root may not be able to read the build directory.
+    let directory = tempfile::Builder::new().prefix("rvs-lab-test").tempdir()?;
+    let program = directory.path().join("test");
+    std::fs::copy(std::env::current_exe()?, &program)?;
+    std::fs::set_permissions(
+        directory.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )?;
+    let output = std::process::Command::new(&program)
+        .args(["--exact", "failures_name_thing_and_place"])
+        .uid(65_534)
+        .gid(65_534)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success());
+    assert!(
+        text.contains("root is needed to make network namespaces (effective uid is 65534)"),
+        "{text}"
+    );
+    Ok(())
+}
