@@ -1,2 +1,6 @@
-//! To be filled.
+//! RVS, the Rust Virtual Server.
+
+#[expect(dead_code, reason = "no director is reached yet")]
+mod ipvsadm;
+
 fn main() {}

@@ -169,6 +169,9 @@ pub enum AddressError {
     /// 255.255.255.255.
     #[error("the address {0} is broadcast: a unicast address is needed")]
     Broadcast(IpAddr),
+    /// fe80::/10 means another host on every link.
+    #[error("the address {0} is link-local: it does not say on which link")]
+    LinkLocal(IpAddr),
     /// ::ffff:0:0/96: never seen in packets.
     #[error("the address {0} is an IPv4 address in IPv6's clothes: write {1}")]
     Mapped(IpAddr, Ipv4Addr),
@@ -181,6 +184,7 @@ pub(crate) fn unicast(address: IpAddr) -> Result<(), AddressError> {
         _ if address.is_multicast() => Err(AddressError::Multicast(address)),
         IpAddr::V4(v4) if v4.is_broadcast() => Err(AddressError::Broadcast(address)),
         IpAddr::V4(_) => Ok(()),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(AddressError::LinkLocal(address)),
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
             Some(v4) => Err(AddressError::Mapped(address, v4)),
             None => Ok(()),

@@ -250,6 +250,10 @@ mod tests {
                 "the address ff02::1 is multicast: a unicast address is needed",
             ),
             (
+                "tcp://[fe80::1]:80",
+                "the address fe80::1 is link-local: it does not say on which link",
+            ),
+            (
                 "tcp://[::ffff:10.0.0.1]:80",
                 "the address ::ffff:10.0.0.1 is an IPv4 address in IPv6's clothes: write 10.0.0.1",
             ),

@@ -1,0 +1,140 @@
+//! What a command line asks for, once it is understood.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use rvs_config::{Scheduler, Server, ServiceKey};
+
+use super::print::Format;
+use super::table::TimeoutChange;
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    AddService {
+        key: ServiceKey,
+        scheduler: SchedulerName,
+    },
+    EditService {
+        key: ServiceKey,
+        scheduler: SchedulerName,
+    },
+    /// A key of `None` belongs to no service that can exist, such as one with port 0.
+    DeleteService {
+        key: Option<ServiceKey>,
+    },
+    Clear,
+    AddServer {
+        key: Option<ServiceKey>,
+        server: ServerArgument,
+    },
+    EditServer {
+        key: Option<ServiceKey>,
+        server: ServerArgument,
+    },
+    DeleteServer {
+        key: Option<ServiceKey>,
+        server: SocketAddr,
+    },
+    List {
+        what: What,
+        format: Format,
+    },
+    Save {
+        format: Format,
+    },
+    Restore,
+    Zero {
+        key: Wanted,
+    },
+    Set {
+        change: TimeoutChange,
+    },
+    Help,
+    Version,
+}
+
+/// What is to be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Services(Wanted),
+    Connections,
+    Timeouts,
+}
+
+/// All services or one; one that cannot exist is `One(None)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    All,
+    One(Option<ServiceKey>),
+}
+
+/// A scheduler as asked for. That a name is unknown is only said when nothing else is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SchedulerName {
+    Known(Scheduler),
+    Unknown,
+}
+
+/// A server as asked for. That nobody can be reached at its address is only said when its service is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServerArgument {
+    Possible(Server),
+    Impossible,
+}
+
+/// Why a command was not, or not wholly, done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) message: String,
+    pub(super) exit: u8,
+    pub(super) reach: Reach,
+}
+
+/// What a failure ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The program: the lines after it are not restored.
+    Program,
+    /// The command only: a restore goes on with the next line.
+    Command,
+}
+
+impl Failure {
+    /// A wrong use of options, as ipvsadm ends on it.
+    pub(super) fn usage(message: impl Into<String>) -> Failure {
+        Failure {
+            message: message.into(),
+            exit: 2,
+            reach: Reach::Program,
+        }
+    }
+
+    /// What popt or the director refuses.
+    pub(super) fn refused(message: impl Into<String>) -> Failure {
+        Failure {
+            message: message.into(),
+            exit: 255,
+            reach: Reach::Command,
+        }
+    }
+
+    /// No command in sight.
+    pub(super) fn try_help() -> Failure {
+        let message = "Try `ipvsadm -h' or 'ipvsadm --help' for more information.".to_owned();
+        Failure {
+            message,
+            exit: 255,
+            reach: Reach::Program,
+        }
+    }
+
+    /// A part of ipvsadm that RVS lacks.
+    pub(super) fn not_built(what: impl fmt::Display) -> Failure {
+        Failure {
+            message: format!("ipvsadm: {what} is not built yet"),
+            exit: 1,
+            reach: Reach::Program,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The `ipvsadm` front end: ipvsadm 1.31's commands, messages, listings and exit status, byte for byte.
+//!
+//! It knows a director only as a [`Table`], and nothing of how one is reached. What ipvsadm has and RVS does not have
+//! yet is understood, refused and named; nothing is accepted in silence. Known differences from the original: services
+//! on unspecified or multicast addresses are refused; services and servers are sorted by plain address order, where
+//! the original's comparison overflows for addresses that lie more than half the address space apart.
+
+mod command;
+mod names;
+mod options;
+mod parse;
+mod popt;
+mod print;
+pub(crate) mod table;
+mod values;
+
+use std::io::{BufRead, Write};
+
+use command::{Command, Failure, Reach, SchedulerName, ServerArgument, Wanted, What};
+use names::Names;
+use print::Format;
+use table::{Table, TableError, TimeoutValues};
+
+const HELP: &str = include_str!("help.txt");
+const VERSION: &str = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n";
+
+/// Does what the words after the program's name say, and returns the exit status.
+pub(crate) fn run(
+    words: &[String],
+    table: &mut impl Table,
+    stdin: &mut impl BufRead,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> u8 {
+    run_with_names(
+        words,
+        &Names::of_this_machine(),
+        table,
+        stdin,
+        stdout,
+        stderr,
+    )
+}
+
+/// The same, with names that need not be this machine's.
+fn run_with_names(
+    words: &[String],
+    names: &Names,
+    table: &mut impl Table,
+    stdin: &mut impl BufRead,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> u8 {
+    let result = match parse::parse(words, names) {
+        Ok(Command::Restore) => return restore(names, table, stdin, stdout, stderr),
+        Ok(command) => execute(command, names, table, stdout),
+        Err(failure) => Err(failure),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(failure) => report(&failure, stderr),
+    }
+}
+
+/// Does each line. The exit status is the last line's, unless one ends it all.
+fn restore(
+    names: &Names,
+    table: &mut impl Table,
+    stdin: &mut impl BufRead,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> u8 {
+    let mut status = 0;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stdin.read_until(b'\n', &mut line) {
+            Ok(0) => return status,
+            Ok(_) => {}
+            Err(error) => {
+                return report(&Failure::usage(format!("standard input: {error}")), stderr);
+            }
+        }
+        let text = String::from_utf8_lossy(&line);
+        let words: Vec<String> = text
+            .split([' ', '\t', '\r', '\n'])
+            .filter(|word| !word.is_empty() && *word != "ipvsadm")
+            .map(str::to_owned)
+            .collect();
+        if words.is_empty() {
+            continue;
+        }
+        let result = match parse::parse(&words, names) {
+            // Restoring from within would never end.
+            Ok(Command::Restore) => Err(Failure::try_help()),
+            Ok(command @ (Command::Help | Command::Version)) => {
+                return finish(execute(command, names, table, stdout), stderr);
+            }
+            Ok(command) => execute(command, names, table, stdout),
+            Err(failure) => Err(failure),
+        };
+        match result {
+            Err(failure) if failure.reach == Reach::Program => return report(&failure, stderr),
+            result => status = finish(result, stderr),
+        }
+    }
+}
+
+fn finish(result: Result<(), Failure>, stderr: &mut impl Write) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(failure) => report(&failure, stderr),
+    }
+}
+
+fn report(failure: &Failure, stderr: &mut impl Write) -> u8 {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(stderr, "{}", failure.message);
+    failure.exit
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Failure {
+        Failure::refused(error.to_string())
+    }
+}
+
+fn execute(
+    command: Command,
+    names: &Names,
+    table: &mut impl Table,
+    stdout: &mut impl Write,
+) -> Result<(), Failure> {
+    let text = match command {
+        Command::AddService {
+            key,
+            scheduler: SchedulerName::Known(scheduler),
+        } => {
+            return Ok(table.add_service(key, scheduler)?);
+        }
+        Command::AddService {
+            key,
+            scheduler: SchedulerName::Unknown,
+        } => {
+            let known = table.services()?.iter().any(|service| service.key == key);
+            let error = if known {
+                TableError::ServiceExists
+            } else {
+                TableError::SchedulerNotFound
+            };
+            return Err(error.into());
+        }
+        Command::EditService {
+            key,
+            scheduler: SchedulerName::Known(scheduler),
+        } => {
+            return Ok(table.edit_service(key, scheduler)?);
+        }
+        Command::EditService {
+            key,
+            scheduler: SchedulerName::Unknown,
+        } => {
+            let known = table.services()?.iter().any(|service| service.key == key);
+            let error = if known {
+                TableError::SchedulerNotFound
+            } else {
+                TableError::NoSuchService
+            };
+            return Err(error.into());
+        }
+        Command::DeleteService { key } => {
+            return Ok(table.delete_service(key.ok_or(TableError::NoSuchService)?)?);
+        }
+        Command::Clear => return Ok(table.clear()?),
+        Command::AddServer { key, server } => {
+            let key = key.ok_or(TableError::ServiceNotDefined)?;
+            return match server {
+                ServerArgument::Possible(server) => Ok(table.add_server(key, server)?),
+                ServerArgument::Impossible => {
+                    Err(impossible_server(key, table, TableError::Invalid))
+                }
+            };
+        }
+        Command::EditServer { key, server } => {
+            let key = key.ok_or(TableError::ServiceNotDefined)?;
+            return match server {
+                ServerArgument::Possible(server) => Ok(table.edit_server(key, server)?),
+                ServerArgument::Impossible => {
+                    Err(impossible_server(key, table, TableError::NoSuchDestination))
+                }
+            };
+        }
+        Command::DeleteServer { key, server } => {
+            return Ok(table.delete_server(key.ok_or(TableError::ServiceNotDefined)?, server)?);
+        }
+        Command::Zero { key: Wanted::All } => return Ok(table.zero(None)?),
+        Command::Zero {
+            key: Wanted::One(key),
+        } => {
+            return Ok(table.zero(Some(key.ok_or(TableError::NoSuchService)?))?);
+        }
+        Command::Set { change } => return Ok(table.set_timeouts(change)?),
+        Command::List { what, format } => list(what, format, names, table)?,
+        Command::Save { format } => print::save(table.services()?, format, names),
+        Command::Help => HELP.to_owned(),
+        Command::Version => VERSION.to_owned(),
+        // Only the callers can read the lines.
+        Command::Restore => return Err(Failure::try_help()),
+    };
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::usage(format!("standard output: {error}")))
+}
+
+/// A server that cannot exist: wrong in itself, unless already its service is not there.
+fn impossible_server(
+    key: rvs_config::ServiceKey,
+    table: &mut impl Table,
+    error: TableError,
+) -> Failure {
+    match table.services() {
+        Ok(services) if services.iter().any(|service| service.key == key) => error.into(),
+        Ok(_) => TableError::ServiceNotDefined.into(),
+        Err(error) => error.into(),
+    }
+}
+
+fn list(
+    what: What,
+    format: Format,
+    names: &Names,
+    table: &mut impl Table,
+) -> Result<String, Failure> {
+    match what {
+        What::Connections => Ok(print::connections(&table.connections()?, format, names)),
+        What::Timeouts => {
+            let TimeoutValues { tcp, tcp_fin, udp } = table.timeouts()?;
+            let [tcp, tcp_fin, udp] = [tcp, tcp_fin, udp].map(|timeout| timeout.as_secs());
+            Ok(format!("Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}\n"))
+        }
+        What::Services(Wanted::All) => {
+            let header = print::header(table.size()?);
+            Ok(header + &print::services(table.services()?, format, names))
+        }
+        What::Services(Wanted::One(key)) => {
+            let service = table
+                .services()?
+                .into_iter()
+                .find(|service| Some(service.key) == key);
+            let missing = || Failure {
+                message: TableError::NoSuchService.to_string(),
+                exit: 1,
+                reach: Reach::Program,
+            };
+            Ok(print::services(
+                vec![service.ok_or_else(missing)?],
+                format,
+                names,
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

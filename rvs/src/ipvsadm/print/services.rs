@@ -1,0 +1,196 @@
+//! `ipvsadm -L`: services and real servers, with one of six sets of columns.
+
+use std::fmt::Write;
+
+use rvs_config::Method;
+
+use super::{Columns, Format, NumberStyle, Order, column};
+use crate::ipvsadm::names::Names;
+use crate::ipvsadm::table::{ServerEntry, ServiceEntry, Stats};
+
+/// The first line of a listing of the whole table.
+pub(in crate::ipvsadm) fn header(size: u64) -> String {
+    format!("IP Virtual Server version 1.2.1 (size={size})\n")
+}
+
+/// The list with its two lines of titles.
+pub(in crate::ipvsadm) fn services(
+    services: Vec<ServiceEntry>,
+    format: Format,
+    names: &Names,
+) -> String {
+    let mut out = titles(format.columns);
+    for service in sorted(services, format.order) {
+        let name = |address| column(address, service.key.protocol(), format.names, names);
+        let protocol = service.key.protocol().name().to_uppercase();
+        let title = format!("{protocol:<4} {}", name(service.key.socket_addr()));
+        // Writing to a String does not fail.
+        let _ = match format.columns {
+            Columns::Stats => writeln!(
+                out,
+                "{title:<33}{}",
+                quantities(&service.stats, format.numbers)
+            ),
+            Columns::Rate => writeln!(
+                out,
+                "{title:<33}{}",
+                quantities(&service.rates, format.numbers)
+            ),
+            Columns::Connections
+            | Columns::Thresholds
+            | Columns::PersistentConn
+            | Columns::TunInfo => {
+                writeln!(out, "{title} {}", service.scheduler)
+            }
+        };
+        for entry in &service.servers {
+            let address: String = name(entry.server.socket_addr());
+            let _ = writeln!(out, "  -> {address:<28}{}", server_columns(entry, format));
+        }
+    }
+    out
+}
+
+/// Services and servers in the wanted order.
+pub(super) fn sorted(mut services: Vec<ServiceEntry>, order: Order) -> Vec<ServiceEntry> {
+    match order {
+        Order::Tables => {}
+        Order::Sorted => {
+            services.sort_by_key(|service| service.key);
+            for service in &mut services {
+                service
+                    .servers
+                    .sort_by(|a, b| a.server.listing_order(&b.server));
+            }
+        }
+    }
+    services
+}
+
+fn titles(columns: Columns) -> String {
+    let local = "Prot LocalAddress:Port";
+    let remote = "  -> RemoteAddress:Port";
+    match columns {
+        Columns::Connections => {
+            format!("{local} Scheduler Flags\n{remote:<33} Forward Weight ActiveConn InActConn\n")
+        }
+        Columns::TunInfo => {
+            format!(
+                "{local} Scheduler Flags\n{remote:<33} Forward TunnelInfo    Weight ActiveConn InActConn\n"
+            )
+        }
+        Columns::Stats => {
+            format!("{local:<33}    Conns   InPkts  OutPkts  InBytes OutBytes\n{remote}\n")
+        }
+        Columns::Rate => {
+            format!("{local:<33}      CPS    InPPS   OutPPS    InBPS   OutBPS\n{remote}\n")
+        }
+        Columns::Thresholds => {
+            format!("{local:<33} Uthreshold Lthreshold ActiveConn InActConn \n{remote}\n")
+        }
+        Columns::PersistentConn => {
+            format!("{local:<33} Weight    PersistConn ActiveConn InActConn \n{remote}\n")
+        }
+    }
+}
+
+fn server_columns(entry: &ServerEntry, format: Format) -> String {
+    let (active, inactive) = (entry.active, entry.inactive);
+    let weight = entry.server.weight();
+    match format.columns {
+        Columns::Connections => {
+            format!(
+                " {:<7} {weight:<6} {active:<10} {inactive:<10}",
+                forward(entry)
+            )
+        }
+        Columns::TunInfo => {
+            let tunnel = tunnel_info(entry);
+            format!(
+                " {:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}",
+                forward(entry)
+            )
+        }
+        Columns::Stats => quantities(&entry.stats, format.numbers),
+        Columns::Rate => quantities(&entry.rates, format.numbers),
+        // Thresholds and persistence do not exist yet, so that they are 0 throughout.
+        Columns::Thresholds => format!(" {:<10} {:<10} {active:<10} {inactive:<10}", 0, 0),
+        Columns::PersistentConn => format!(" {weight:<9} {:<11} {active:<10} {inactive:<10}", 0),
+    }
+}
+
+fn forward(entry: &ServerEntry) -> &'static str {
+    match entry.server.method() {
+        _ if entry.local => "Local",
+        Method::Nat => "Masq",
+        Method::Tunnel => "Tunnel",
+        Method::Direct => "Route",
+    }
+}
+
+fn tunnel_info(entry: &ServerEntry) -> &'static str {
+    match entry.server.method() {
+        Method::Tunnel if !entry.local => "ipip",
+        Method::Nat | Method::Tunnel | Method::Direct => "n/a",
+    }
+}
+
+fn quantities(stats: &Stats, style: NumberStyle) -> String {
+    [
+        stats.connections,
+        stats.packets_in,
+        stats.packets_out,
+        stats.bytes_in,
+        stats.bytes_out,
+    ]
+    .map(|number| large(number, style))
+    .concat()
+}
+
+/// A number in nine columns: short in thousands of thousands, exact in as many columns as it needs.
+fn large(number: u64, style: NumberStyle) -> String {
+    match (style, number) {
+        (NumberStyle::Exact, _) => {
+            let digits = number.to_string();
+            let width = if digits.len() <= 8 {
+                9
+            } else {
+                digits.len() + 1
+            };
+            format!("{digits:>width$}")
+        }
+        (NumberStyle::Short, 0..100_000_000) => format!("{number:9}"),
+        (NumberStyle::Short, 100_000_000..1_000_000_000) => format!("{:8}K", number / 1000),
+        (NumberStyle::Short, 1_000_000_000..100_000_000_000) => {
+            format!("{:8}M", number / 1_000_000)
+        }
+        (NumberStyle::Short, 100_000_000_000..100_000_000_000_000) => {
+            format!("{:8}G", number / 1_000_000_000)
+        }
+        (NumberStyle::Short, 100_000_000_000_000..) => format!("{:8}T", number / 1_000_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers() {
+        for (number, short, exact) in [
+            (0, "        0", "        0"),
+            (99_999_999, " 99999999", " 99999999"),
+            (100_000_000, "  100000K", " 100000000"),
+            (999_999_999, "  999999K", " 999999999"),
+            (1_000_000_000, "    1000M", " 1000000000"),
+            (99_999_999_999, "   99999M", " 99999999999"),
+            (100_000_000_000, "     100G", " 100000000000"),
+            (99_999_999_999_999, "   99999G", " 99999999999999"),
+            (100_000_000_000_000, "     100T", " 100000000000000"),
+            (u64::MAX, "18446744T", " 18446744073709551615"),
+        ] {
+            assert_eq!(large(number, NumberStyle::Short), short);
+            assert_eq!(large(number, NumberStyle::Exact), exact);
+        }
+    }
+}

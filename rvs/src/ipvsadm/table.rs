@@ -1,0 +1,130 @@
+//! The director as ipvsadm sees it: services, servers, counters, connections, timeouts.
+//!
+//! The front end is written against this trait and knows nothing of how a director is reached.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rvs_config::{Protocol, Scheduler, Server, ServiceKey};
+
+/// What happened since the counters were last zeroed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stats {
+    pub(crate) connections: u64,
+    pub(crate) packets_in: u64,
+    pub(crate) packets_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+/// What a service has, besides its servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceEntry {
+    pub(crate) key: ServiceKey,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) stats: Stats,
+    /// The same quantities per second.
+    pub(crate) rates: Stats,
+    /// In the director's own order.
+    pub(crate) servers: Vec<ServerEntry>,
+}
+
+/// What a real server has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerEntry {
+    pub(crate) server: Server,
+    /// Whether the address is the director's own, so that packets are delivered instead of forwarded.
+    pub(crate) local: bool,
+    pub(crate) active: u32,
+    pub(crate) inactive: u32,
+    pub(crate) stats: Stats,
+    /// The same quantities per second.
+    pub(crate) rates: Stats,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionEntry {
+    pub(crate) protocol: Protocol,
+    pub(crate) client: SocketAddr,
+    pub(crate) virtual_address: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    /// LVS's name of the state, such as `FIN_WAIT`.
+    pub(crate) state: &'static str,
+    pub(crate) expires: Duration,
+}
+
+/// The timeouts that ipvsadm knows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeoutValues {
+    pub(crate) tcp: Duration,
+    pub(crate) tcp_fin: Duration,
+    pub(crate) udp: Duration,
+}
+
+/// New timeouts; what is `None` stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TimeoutChange {
+    pub(crate) tcp: Option<Duration>,
+    pub(crate) tcp_fin: Option<Duration>,
+    pub(crate) udp: Option<Duration>,
+}
+
+/// A director's table of virtual services.
+pub(crate) trait Table {
+    /// The number of connection slots, for the listing's first line.
+    fn size(&mut self) -> Result<u64, TableError>;
+    /// All services, in the director's own order.
+    fn services(&mut self) -> Result<Vec<ServiceEntry>, TableError>;
+    /// All connections, in the director's own order.
+    fn connections(&mut self) -> Result<Vec<ConnectionEntry>, TableError>;
+    /// Adds a service without servers.
+    fn add_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError>;
+    /// Changes a service's scheduler.
+    fn edit_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError>;
+    /// Removes a service and its servers.
+    fn delete_service(&mut self, key: ServiceKey) -> Result<(), TableError>;
+    /// Removes all services.
+    fn clear(&mut self) -> Result<(), TableError>;
+    /// Adds a server to a service.
+    fn add_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError>;
+    /// Changes a server's method and weight.
+    fn edit_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError>;
+    /// Removes a server from a service.
+    fn delete_server(&mut self, key: ServiceKey, server: SocketAddr) -> Result<(), TableError>;
+    /// Zeroes the counters of one service and its servers, or of all.
+    fn zero(&mut self, key: Option<ServiceKey>) -> Result<(), TableError>;
+    /// The timeouts.
+    fn timeouts(&mut self) -> Result<TimeoutValues, TableError>;
+    /// Changes timeouts.
+    fn set_timeouts(&mut self, change: TimeoutChange) -> Result<(), TableError>;
+}
+
+/// Why the director refused. Each prints in the words in which ipvsadm reports it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TableError {
+    #[error("Service already exists")]
+    ServiceExists,
+    #[error("No such service")]
+    NoSuchService,
+    /// A command on a server names a service that is not there.
+    #[error("Service not defined")]
+    ServiceNotDefined,
+    #[error("Destination already exists")]
+    DestinationExists,
+    #[error("No such destination")]
+    NoSuchDestination,
+    #[error("Scheduler or persistence engine not found")]
+    SchedulerNotFound,
+    #[error("Invalid operation.  Possibly wrong module version, address not unicast, ...")]
+    Invalid,
+    #[error("Numerical result out of range")]
+    OutOfRange,
+    #[error("Memory allocation problem")]
+    NoMemory,
+    #[error("Permission denied (you must be root)")]
+    PermissionDenied,
+    /// What IPVS has no words for, such as a daemon that cannot be reached.
+    #[error("{0}")]
+    Other(String),
+}

@@ -1,0 +1,79 @@
+//! Thousands of command lines that the real ipvsadm was given.
+
+use super::captures::words;
+use super::memory::Memory;
+use super::run;
+use crate::ipvsadm::table::TableError;
+
+const PROBES: &str = include_str!("../../../tests/ipvsadm-output/10-probes.tsv");
+
+/// Messages of the kernel, which depend on the table and on the machine.
+const KERNEL: [&str; 4] = [
+    "Daemon has already run",
+    "No daemon is running",
+    "No such device",
+    "Cannot assign requested address",
+];
+
+fn table() -> Memory {
+    let mut table = Memory::new();
+    let lines = "-A -t 10.0.0.100:80 -s rr\n\
+                 -a -t 10.0.0.100:80 -r 10.1.0.21:80 -m\n\
+                 -A -t [2001:db8::100]:80 -s wlc\n";
+    assert_eq!(run(&mut table, &["-R"], lines), (String::new(), 0));
+    table
+}
+
+#[test]
+fn every_probe() {
+    let mut wrong = Vec::new();
+    let (mut same, mut not_built, mut refused) = (0, 0, 0);
+    for line in PROBES.lines() {
+        let mut fields = line.split('\t');
+        let (Some(status), Some(command), Some(message)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            panic!("{line}")
+        };
+        let status: u8 = status.parse().expect(line);
+        let words = words(command);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (output, own_status) = run(&mut table(), &words, "");
+        let own_message = output.lines().next().unwrap_or_default();
+        let from_parser = status == 2 || status == 255 && !from_kernel(message);
+        if own_status == 1 && own_message.ends_with(" is not built yet") {
+            assert!(!from_parser, "{command}: {message}, not {own_message}");
+            not_built += 1;
+        } else if own_message == TableError::Invalid.to_string() && status == 0 {
+            // Services on addresses and servers on ports where RVS lets none be.
+            refused += 1;
+        } else {
+            let own_message = if own_status == 0 { "" } else { own_message };
+            if (own_status, own_message) != (status, message) {
+                wrong.push(format!(
+                    "{command}: {status} {message:?}, not {own_status} {own_message:?}"
+                ));
+            }
+            same += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(same > 2000 && not_built > 100, "{same} {not_built}");
+    assert!(refused < 30, "{refused}");
+}
+
+fn from_kernel(message: &str) -> bool {
+    KERNEL.contains(&message)
+        || [
+            TableError::ServiceExists,
+            TableError::NoSuchService,
+            TableError::ServiceNotDefined,
+            TableError::DestinationExists,
+            TableError::NoSuchDestination,
+            TableError::SchedulerNotFound,
+            TableError::Invalid,
+            TableError::OutOfRange,
+        ]
+        .iter()
+        .any(|error| error.to_string() == message)
+}
