@@ -114,12 +114,36 @@ impl Names {
             .iter()
             .find(|&&(address, _)| address == socket.ip())
             .and_then(|(_, names)| names.first().cloned())
-            .unwrap_or_else(|| socket.ip().to_string());
+            .unwrap_or_else(|| number(socket.ip()));
         if socket.is_ipv6() {
             format!("[{host}]:{port}")
         } else {
             format!("{host}:{port}")
         }
+    }
+}
+
+/// An address as the C library writes it: as everybody does, but for IPv6 addresses that end in an IPv4 address after
+/// nothing but zeros.
+fn number(address: IpAddr) -> String {
+    match address {
+        IpAddr::V6(v6) => match v6.segments() {
+            [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
+                format!("::{}", Ipv4Addr::from_bits(v6.to_bits() as u32))
+            }
+            _ => v6.to_string(),
+        },
+        IpAddr::V4(v4) => v4.to_string(),
+    }
+}
+
+/// A socket address in numbers.
+pub(super) fn socket_number(socket: SocketAddr) -> String {
+    let (host, port) = (number(socket.ip()), socket.port());
+    if socket.is_ipv6() {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

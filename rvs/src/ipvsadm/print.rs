@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use rvs_config::Protocol;
 
-use super::names::Names;
+use super::names::{Names, socket_number};
 
 pub(super) use connections::connections;
 pub(super) use save::save;
@@ -72,7 +72,7 @@ fn column(address: SocketAddr, protocol: Protocol, style: NameStyle, names: &Nam
 /// A socket address in the wanted style.
 fn socket(socket: SocketAddr, protocol: Protocol, style: NameStyle, names: &Names) -> String {
     match style {
-        NameStyle::Numeric => socket.to_string(),
+        NameStyle::Numeric => socket_number(socket),
         NameStyle::Names => names.socket(socket, protocol),
     }
 }

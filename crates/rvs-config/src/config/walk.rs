@@ -38,13 +38,24 @@ impl Complaints {
     /// All of them with lines and columns.
     pub(super) fn into_errors(mut self, text: &str, file: &str) -> ConfigErrors {
         self.0.sort_by_key(|&(offset, _)| offset);
+        // One walk over the text, however many errors there are.
+        let (mut line, mut line_start, mut seen) = (1, 0, 0);
         let errors = self.0.into_iter().map(|(offset, message)| {
-            let before = text.get(..offset).unwrap_or(text);
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            for (index, _) in text
+                .get(seen..offset)
+                .unwrap_or_default()
+                .match_indices('\n')
+            {
+                line += 1;
+                line_start = seen + index + 1;
+            }
+            seen = seen.max(offset);
+            let before = text.get(line_start..offset).unwrap_or_default();
+            let column = before.chars().count() + 1;
             ConfigError {
                 file: file.to_owned(),
-                line: before.matches('\n').count() + 1,
-                column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+                line,
+                column,
                 message,
             }
         });

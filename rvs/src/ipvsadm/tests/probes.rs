@@ -27,18 +27,20 @@ fn table() -> Memory {
 #[test]
 fn every_probe() {
     let mut wrong = Vec::new();
+    let before = run(&mut table(), &["-Sn"], "")
+        .0
+        .trim_end()
+        .replace('\n', ";");
     let (mut same, mut not_built, mut refused) = (0, 0, 0);
     for line in PROBES.lines() {
         let mut fields = line.split('\t');
-        let (Some(status), Some(command), Some(message)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            panic!("{line}")
-        };
+        let mut field = || fields.next().expect(line);
+        let (status, command, message, saved) = (field(), field(), field(), field());
         let status: u8 = status.parse().expect(line);
         let words = words(command);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let (output, own_status) = run(&mut table(), &words, "");
+        let mut table = table();
+        let (output, own_status) = run(&mut table, &words, "");
         let own_message = output.lines().next().unwrap_or_default();
         let from_parser = status == 2 || status == 255 && !from_kernel(message);
         if own_status == 1 && own_message.ends_with(" is not built yet") {
@@ -53,6 +55,17 @@ fn every_probe() {
                 wrong.push(format!(
                     "{command}: {status} {message:?}, not {own_status} {own_message:?}"
                 ));
+            }
+            let own_saved = run(&mut table, &["-Sn"], "")
+                .0
+                .trim_end()
+                .replace('\n', ";");
+            let right = match saved {
+                "" => own_saved == before || own_saved.is_empty(),
+                saved => own_saved == saved,
+            };
+            if !right {
+                wrong.push(format!("{command}: {saved:?}, not {own_saved:?}"));
             }
             same += 1;
         }
