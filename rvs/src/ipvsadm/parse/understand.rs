@@ -139,7 +139,7 @@ fn scheduler(request: &Request) -> Result<SchedulerName, Failure> {
         "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos", "none",
     ];
     if request.flags.split(',').any(|flag| !flag.is_empty()) {
-        return Err(Failure::not_built("a scheduler's flags (-b)"));
+        return Err(Failure::not_built("a scheduler flag (-b)"));
     }
     match request.scheduler.as_str() {
         "" => Ok(SchedulerName::Known(Scheduler::default())),

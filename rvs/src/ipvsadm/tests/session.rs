@@ -65,7 +65,7 @@ fn errors() {
         ),
         (
             "ipvsadm -A -t 10.0.0.110:80 -s rr -b flag-1,flag-2",
-            "ipvsadm: a scheduler's flags (-b) is not built yet\n",
+            "ipvsadm: a scheduler flag (-b) is not built yet\n",
             1,
         ),
         (
@@ -146,7 +146,7 @@ fn not_built() {
         ("-A -t 10.0.0.9:80 -s sh", "the scheduler sh"),
         (
             "-A -t 10.0.0.9:80 -s mh -b mh-port",
-            "a scheduler's flags (-b)",
+            "a scheduler flag (-b)",
         ),
         ("-E -t 10.0.0.1:80 -s sed", "the scheduler sed"),
         ("-A -f 1", "a service by firewall mark (-f)"),
