@@ -32,7 +32,7 @@ impl Method {
 }
 
 /// One real server of one service: 192 bytes, three lines.
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct Server {
     // The line that packets read.
@@ -63,15 +63,15 @@ pub struct Server {
     written_spare: [Word32; 13],
 
     // The line for tunnels and user space.
-    /// Outer source address of tunnelled packets. Packet byte order.
-    pub tunnel_source: [Word32; 4],
+    /// The director's own address towards the server: the outer source of tunnelled packets, and the
+    /// source of what the director itself tells the server. Packet byte order.
+    pub own_address: [Word32; 4],
     /// Index of the service.
     pub service: Word32,
     /// Port, as it lies in a packet, in the low half.
     pub port: Word32,
     /// Order in which the service's servers were added.
     pub sequence: Word32,
-    /// Statistics at the last zeroing: five 64-bit numbers as pairs of words, low half first.
     cold_spare: [Word32; 9],
 }
 
@@ -87,6 +87,8 @@ impl Server {
     pub const V6: u32 = 4;
     /// Made from the configuration file, not at run time.
     pub const CONFIGURED: u32 = 8;
+    /// `hop_macs` hold the neighbour's address, good until `hop_valid_until`.
+    pub const HOP_KNOWN: u32 = 16;
 
     /// The method that the flags hold.
     #[inline(always)]

@@ -31,7 +31,7 @@ impl Scheduler {
 }
 
 /// One virtual service: 128 bytes, a line that packets read and a line that they write.
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct Service {
     /// The servers' region in the members array: offset in bits 0..32, length in 32..48, version in 48..64.

@@ -74,7 +74,7 @@ pub const TIMEOUTS: usize = 16;
 pub const UDP_TIMEOUT: usize = 11;
 
 /// The director's settings: 256 bytes.
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct Settings {
     /// SipHash keys of the connection table: k0 low, k0 high, k1 low, k1 high.

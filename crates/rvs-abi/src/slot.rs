@@ -10,7 +10,7 @@ use crate::Word32;
 
 /// The words that slots of both families begin with. All multi-byte fields that come from packets
 /// keep the packet's byte order.
-#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct Head {
     /// State, generation and fingerprint (see `rvs_table::tag`).
@@ -36,7 +36,7 @@ pub struct Head {
 }
 
 /// A slot whose addresses have `N` words, padded by `PAD` words to a whole number of lines.
-#[derive(Debug)]
+#[cfg_attr(not(target_arch = "bpf"), derive(Debug))]
 #[repr(C)]
 pub struct Slot<const N: usize, const PAD: usize> {
     /// What both families have.

@@ -41,17 +41,8 @@ pub const fn update(checksum: u16, difference: u32) -> u16 {
     !fold(add(!checksum as u32, difference))
 }
 
-/// The sum of `bytes`, of which an odd last one counts as if a zero followed.
+/// The sum of `words`.
 #[inline(always)]
-pub fn sum<const N: usize>(bytes: &[u8; N]) -> u32 {
-    let mut total = 0;
-    let mut i = 0;
-    while i + 1 < N {
-        total += u32::from(u16::from_ne_bytes([bytes[i], bytes[i + 1]]));
-        i += 2;
-    }
-    if i < N {
-        total += u32::from(u16::from_ne_bytes([bytes[i], 0]));
-    }
-    total
+pub fn sum_words<const N: usize>(words: &[u32; N]) -> u32 {
+    words.iter().fold(0, |sum, word| add(sum, *word))
 }

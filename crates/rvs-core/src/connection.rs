@@ -1,13 +1,14 @@
 //! Connections: found by what a packet shows, made for a server that was chosen.
 
 use rvs_abi::{
-    Counter, Method, Role, Server, TcpState,
+    Counter, Head, Method, Role, Server, Slot, TcpState, family,
     slot::{Link, State},
+    sweep::Insertion,
 };
 use rvs_table::{Hash, Inserted, Key, Record, Store, pair_of, tag};
 
 use crate::{
-    Flow, NONE, Tables,
+    Flow, NONE, Path, Tables,
     flow::first_words,
     state,
     tables::{Connections4, Connections6, Traffic},
@@ -16,42 +17,61 @@ use crate::{
 /// The index of the slot that the packet's own tuple names, or [`NONE`].
 #[inline(always)]
 pub fn find<T: Tables>(tables: &T, flow: &Flow) -> u32 {
-    if flow.is_v6() {
-        find_in(&Connections6(tables), &flow.key())
-    } else {
-        find_in(&Connections4(tables), &flow.key())
-    }
+    lookup(tables, flow, OWN)
 }
 
 /// The index of the *request* slot of which the packet is the other direction, or [`NONE`]: a
 /// direct-routing or tunnel server answers from the virtual address.
 #[inline(always)]
 pub fn find_returning<T: Tables>(tables: &T, flow: &Flow) -> u32 {
+    lookup(tables, flow, REVERSED)
+}
+
+/// Look the packet's own tuple up.
+pub const OWN: u32 = 0;
+/// Look the tuple of the other direction up.
+pub const REVERSED: u32 = 1;
+
+/// [`find`] or [`find_returning`], by [`OWN`] or [`REVERSED`].
+#[inline(always)]
+pub fn lookup<T: Tables>(tables: &T, flow: &Flow, way: u32) -> u32 {
     if flow.is_v6() {
-        find_in(&Connections6(tables), &flow.key().reversed())
+        let key = if way == OWN {
+            flow.key()
+        } else {
+            flow.key().reversed()
+        };
+        find_in(&Connections6(tables), &key)
     } else {
-        find_in(&Connections4(tables), &flow.key().reversed())
+        let key = if way == OWN {
+            flow.key()
+        } else {
+            flow.key().reversed()
+        };
+        find_in(&Connections4(tables), &key)
     }
 }
 
 /// The slot of `key` in one family's table.
 #[inline(always)]
-pub(crate) fn find_in<const N: usize, const PAD: usize, S: Store<N, PAD>>(
-    store: &S,
-    key: &Key<N>,
-) -> u32 {
+fn find_in<const N: usize, const PAD: usize, S: Store<N, PAD>>(store: &S, key: &Key<N>) -> u32 {
     rvs_table::find(store, key, Hash::of(key, store.hash_key())).unwrap_or(NONE)
 }
 
-/// The slot's role and method, for the caller who only has its index: [`Link`] as a number.
+/// What both families' slots begin with, of the slot at `index`.
 #[inline(always)]
-pub fn link_of<T: Tables>(tables: &T, flow: &Flow, index: u32) -> Link {
-    let head = if flow.is_v6() {
+pub(crate) fn head<'a, T: Tables>(tables: &'a T, flow: &Flow, index: u32) -> Option<&'a Head> {
+    if flow.is_v6() {
         tables.slot6(index).map(|slot| &slot.head)
     } else {
         tables.slot4(index).map(|slot| &slot.head)
-    };
-    Link(head.map_or(0, |head| head.link.load()))
+    }
+}
+
+/// The role of the slot at `index`.
+#[inline(always)]
+pub fn role_of<T: Tables>(tables: &T, flow: &Flow, index: u32) -> Role {
+    Link(head(tables, flow, index).map_or(0, |head| head.link.load())).role()
 }
 
 /// Made, or found made by another CPU: the low half is the request slot's index.
@@ -68,10 +88,22 @@ pub const RACE: u32 = 3;
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u64 {
     if flow.is_v6() {
-        insert_in(tables, &Connections6(tables), flow, server)
+        insert6(tables, flow, server)
     } else {
-        insert_in(tables, &Connections4(tables), flow, server)
+        insert4(tables, flow, server)
     }
+}
+
+/// [`insert`] for IPv4.
+#[inline(always)]
+pub fn insert4<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u64 {
+    insert_in(tables, &Connections4(tables), flow, server)
+}
+
+/// [`insert`] for IPv6.
+#[inline(always)]
+pub fn insert6<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u64 {
+    insert_in(tables, &Connections6(tables), flow, server)
 }
 
 #[inline(always)]
@@ -116,41 +148,126 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
             outcome(OPENED, slot)
         }
         Inserted::Exists(slot) => outcome(OPENED, slot),
-        Inserted::ReplyTaken => {
-            make_way(tables, store, &record.reply_key(), now);
-            outcome(REPLY_TAKEN, NONE)
-        }
+        Inserted::ReplyTaken => outcome(REPLY_TAKEN, NONE),
         Inserted::Full => outcome(FULL, NONE),
         Inserted::Race => outcome(RACE, NONE),
     }
 }
 
-/// Ends the connection that holds `reply` if it is closed and only waits for its time-out: the
-/// client that uses the port again has forgotten it too.
+/// Ends the connection that holds the reply tuple which `flow` would need at `server`, if that
+/// connection is closed and only waits for its time-out: the client that uses the port again has
+/// forgotten it too. 1 if it did, else 0.
 #[inline(always)]
-fn make_way<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+pub fn make_way<P: Path>(path: &P, flow: &Flow, server: u32) -> u32 {
+    let Some(server) = path.server(server) else {
+        return 0;
+    };
+    let reply = Flow {
+        source: address_of(server),
+        destination: flow.source,
+        ports: server.port.load() & 0xffff | flow.ports << 16,
+        protocol: flow.protocol,
+        family: flow.family,
+        ..Flow::default()
+    };
+    let index = path.find(&reply);
+    u32::from(if flow.is_v6() {
+        path.slot6(index)
+            .is_some_and(|slot| end_closed(path, &Connections6(path), slot))
+    } else {
+        path.slot4(index)
+            .is_some_and(|slot| end_closed(path, &Connections4(path), slot))
+    })
+}
+
+/// Ends the connection whose reply slot is `reply` if it is closed.
+#[inline(always)]
+fn end_closed<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
     store: &S,
-    reply: &Key<N>,
-    now: u32,
-) {
-    let Some(slot) = store.slot(find_in(store, reply)) else {
-        return;
-    };
-    let Some((_, request, seen)) = pair_of(store, slot) else {
-        return;
+    reply: &Slot<N, PAD>,
+) -> bool {
+    let Some((_, request, seen)) = pair_of(store, reply) else {
+        return false;
     };
     let link = Link(request.head.link.load());
     let number = State(request.head.state.load()).number();
     let closed = number == TcpState::TimeWait as u32 || number == TcpState::Close as u32;
-    if tag::readable(seen)
+    let ended = tag::readable(seen)
         && link.role() == Role::Request
         && link.method() == Method::Nat as u32
         && link.protocol() == rvs_abi::protocol::TCP
         && closed
-        && state::end(tables, store, request, seen, now)
-    {
+        && state::end(tables, store, request, seen, tables.now());
+    if ended {
         tables.count(Counter::Reused);
+    }
+    ended
+}
+
+/// Makes a connection as another director, or another table, had it. The result is
+/// [`rvs_abi::sweep::Insertion::outcome`].
+#[inline(always)]
+pub fn restore<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    if insertion.family == u32::from(family::V6) {
+        restore6(tables, insertion)
+    } else {
+        restore4(tables, insertion)
+    }
+}
+
+/// [`restore`] for IPv4.
+#[inline(always)]
+pub fn restore4<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    restore_in(tables, &Connections4(tables), insertion)
+}
+
+/// [`restore`] for IPv6.
+#[inline(always)]
+pub fn restore6<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    restore_in(tables, &Connections6(tables), insertion)
+}
+
+#[inline(always)]
+fn restore_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    insertion: &Insertion,
+) -> u32 {
+    const REFUSED: u32 = 0;
+    const MADE: u32 = 1;
+    const EXISTS: u32 = 2;
+    let Some(server) = tables.server(insertion.server) else {
+        return REFUSED;
+    };
+    let flags = server.flags.load();
+    let (Some(method), Server::IN_USE) = (
+        Server::method_of(flags),
+        flags & (Server::IN_USE | Server::REMOVED),
+    ) else {
+        return REFUSED;
+    };
+    let now = tables.now();
+    let record = Record {
+        client: first_words(&insertion.client),
+        virtual_address: first_words(&insertion.virtual_address),
+        server_address: address_of(server),
+        ports: insertion.ports,
+        server_port: server.port.load(),
+        protocol: insertion.protocol,
+        method: method as u32,
+        server: insertion.server,
+        state: insertion.state,
+        packets: insertion.packets,
+        stamp: now.wrapping_sub(insertion.idle),
+    };
+    match rvs_table::insert(store, &record, now) {
+        Inserted::New { .. } => {
+            state::acquire(server, insertion.state);
+            MADE
+        }
+        Inserted::Exists(_) => EXISTS,
+        Inserted::ReplyTaken | Inserted::Full | Inserted::Race => REFUSED,
     }
 }
 

@@ -5,7 +5,8 @@ use rvs_abi::{Counter, family, protocol};
 
 use crate::{
     Action, Flow, Packet, checksum,
-    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, word},
+    forward::direct::age_word,
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, half, ipv4, ipv6},
 };
 
 /// What the decapsulator needs to know beside the packet.
@@ -24,21 +25,23 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
     let network = packet.network_offset();
     let (outer_length, inner_protocol, outer_tos) = match packet.ethertype() {
         ETHERTYPE_IPV4 => {
-            let Some(header) = packet.read::<20>(network) else {
+            let Some(header) = packet.read_words::<5>(network) else {
                 return Action::Pass;
             };
-            let length = u32::from(header[0] & 0xf) * 4;
-            let fragmented = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-            if length != 20 || fragmented {
+            if header[0] & 0xff != 0x45 || half(header[1], 1) & 0x3fff != 0 {
                 return Action::Pass;
             }
-            (length, header[9], header[1])
+            (20, (header[2] >> 8) as u8, (header[0] >> 8) as u8)
         }
         ETHERTYPE_IPV6 => {
-            let Some(header) = packet.read::<40>(network) else {
+            let Some(header) = packet.read_words::<10>(network) else {
                 return Action::Pass;
             };
-            (40, header[6], header[0] << 4 | header[1] >> 4)
+            (
+                40,
+                (header[1] >> 16) as u8,
+                (u32::from_be(header[0]) >> 20) as u8,
+            )
         }
         _ => return Action::Pass,
     };
@@ -48,33 +51,22 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
         network: inner,
         ..Flow::default()
     };
+    let first;
     let ethertype = match inner_protocol {
         protocol::IPIP => {
-            let Some(header) = packet.read::<20>(inner) else {
+            let Some(header) = packet.read_words::<5>(inner) else {
                 return Action::Pass;
             };
-            flow.family = family::V4;
-            flow.tos = header[1];
-            flow.header_checksum = u16::from_ne_bytes([header[10], header[11]]);
-            flow.protocol = header[0];
-            flow.destination[0] = word([header[16], header[17], header[18], header[19]]);
+            first = header[0];
+            ipv4::fill(&mut flow, &header);
             ETHERTYPE_IPV4
         }
         protocol::IPV6 => {
-            let Some(header) = packet.read::<40>(inner) else {
+            let Some(header) = packet.read_words::<10>(inner) else {
                 return Action::Pass;
             };
-            flow.family = family::V6;
-            flow.tos = header[0] << 4 | header[1] >> 4;
-            flow.protocol = header[1];
-            for i in 0..4 {
-                flow.destination[i] = word([
-                    header[24 + i * 4],
-                    header[25 + i * 4],
-                    header[26 + i * 4],
-                    header[27 + i * 4],
-                ]);
-            }
+            first = header[0];
+            ipv6::fill(&mut flow, &header);
             ETHERTYPE_IPV6
         }
         _ => return Action::Pass,
@@ -82,7 +74,7 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
     if !packet.is_virtual(flow.family, &flow.destination) {
         return Action::Pass;
     }
-    if congested && !mark(packet, &flow) {
+    if congested && !mark(packet, &flow, first) {
         packet.count_decapsulated(Counter::DropMalformed);
         return Action::Drop;
     }
@@ -93,19 +85,18 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
     Action::Pass
 }
 
-/// Writes "congestion experienced" into the inner header; `false` where its sender does not do ECN.
+/// Writes "congestion experienced" into the inner header, whose first word is `first`; `false` where
+/// its sender does not do ECN.
 #[inline(always)]
-fn mark<P: Packet>(packet: &mut P, flow: &Flow) -> bool {
+fn mark<P: Packet>(packet: &mut P, flow: &Flow, first: u32) -> bool {
     if flow.tos & 3 == 0 {
         return false;
     }
-    let tos = flow.tos | 3;
     if flow.family == family::V6 {
-        return packet.write(flow.network + 1, &[flow.protocol & 0xf | tos << 4]);
+        return packet.write_words(flow.network, &[(u32::from_be(first) | 3 << 20).to_be()]);
     }
-    // `protocol` holds the header's first byte, with which the class shares a checksum word.
-    let old = u32::from(u16::from_ne_bytes([flow.protocol, flow.tos]));
-    let new = u32::from(u16::from_ne_bytes([flow.protocol, tos]));
-    let sum = checksum::update(flow.header_checksum, checksum::difference(old, new));
-    packet.write(flow.network + 1, &[tos]) && packet.write(flow.network + 10, &sum.to_ne_bytes())
+    let marked = first | 3 << 8;
+    let sum = checksum::update(flow.header_checksum, checksum::difference(first, marked));
+    packet.write_words(flow.network, &[marked])
+        && packet.write_words(flow.network + 8, &[age_word(flow.ttl, flow.protocol, sum)])
 }

@@ -1,10 +1,13 @@
 //! The way of one packet through the director.
 
-use rvs_abi::{AddressKey, Counter, Role, ServiceKey, Settings, family, service::address};
+use rvs_abi::{
+    AddressKey, Counter, Method, Role, ServiceKey, Settings, family, service::address, slot::Link,
+};
 
 use crate::{
-    Action, Direction, Flow, NONE, Path,
+    Action, Direction, Flow, NONE, Path, Tables,
     connection::{self, FULL, OPENED, RACE, REPLY_TAKEN},
+    forward::Outcome,
     icmp, parse,
     state::SERVE,
 };
@@ -12,40 +15,81 @@ use crate::{
 /// How many servers are tried where each already has a connection with the client's address and port.
 const ATTEMPTS: u32 = 4;
 
-/// Decides on one packet that came in, and does what was decided. The result is an [`Action`] as a
-/// number.
+/// Decides on one packet that came in, and does what was decided. `flow` is a cleared one for the
+/// packet, in memory of the caller's choice. The result is an [`Action`] as a number.
 #[inline(always)]
-pub fn direct<P: Path>(path: &mut P) -> u32 {
-    let mut flow = Flow::default();
-    match path.parse(&mut flow) {
+pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
+    match path.parse(flow) {
         parse::TRANSPORT => {}
-        parse::ICMP_ERROR => return path.follow(&flow),
+        parse::ICMP_ERROR => return icmp_error(path, flow),
         parse::ICMP_OTHER => return pass(path, Counter::PassIcmp),
-        parse::FRAGMENT => return path.fragment(&flow),
+        parse::FRAGMENT => return path.fragment(flow),
         parse::MALFORMED => return drop(path, Counter::DropMalformed),
         parse::MALFORMED_TRANSPORT => return pass(path, Counter::PassMalformed),
         _ => return pass(path, Counter::PassOther),
     }
 
-    let index = path.find(&flow);
+    let index = path.find(flow);
     if index != NONE {
-        if connection::link_of(path, &flow, index).role() == Role::Reply {
-            if path.advance(&flow, index, Direction::Output) == SERVE {
-                return path.reply(&flow, index);
+        if connection::role_of(path, flow, index) == Role::Reply {
+            if path.advance(flow, index, Direction::Output) == SERVE {
+                let outcome = path.reply(flow, index);
+                return finish(path, flow, index, outcome);
             }
-        } else if path.advance(&flow, index, Direction::Input) == SERVE {
-            return path.request(&flow, index);
+        } else if path.advance(flow, index, Direction::Input) == SERVE {
+            let outcome = path.request(flow, index);
+            return finish(path, flow, index, outcome);
         }
     }
 
-    let Some(service) = path.find_service(&service_key(&flow.destination, flow.ports >> 16, &flow))
+    let Some(service) = path.find_service(&service_key(&flow.destination, flow.ports >> 16, flow))
     else {
-        return returning_or_pass(path, &flow);
+        return returning_or_pass(path, flow);
     };
     if !flow.begins() {
         return pass(path, Counter::PassNoConnection);
     }
-    open(path, &flow, service)
+    open(path, flow, service)
+}
+
+/// Sends the ICMP error that a forwarding step asked for, or takes its action.
+#[inline(always)]
+fn finish<P: Path>(path: &mut P, flow: &Flow, index: u32, outcome: u32) -> u32 {
+    match outcome & 15 {
+        Outcome::ANSWER_CLIENT => path.answer(flow, outcome >> 4, NONE),
+        Outcome::ANSWER_SERVER => path.answer(flow, outcome >> 4, index),
+        _ => outcome,
+    }
+}
+
+/// Follows an ICMP error to its connection, or leaves it to the host.
+#[inline(always)]
+fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+    let index = path.follow(flow);
+    if index == NONE {
+        return pass(path, Counter::PassIcmp);
+    }
+    if flow.ttl <= 1 {
+        return drop(path, Counter::DropTtl);
+    }
+    let Some(head) = connection::head(path, flow, index) else {
+        return pass(path, Counter::PassIcmp);
+    };
+    let outcome = match Method::from_number(Link(head.link.load()).method()) {
+        Some(Method::Nat) => path.relay(flow, index),
+        Some(Method::Direct | Method::Tunnel) => path.request(flow, index),
+        Some(Method::Local) | None => return pass(path, Counter::PassLocal),
+    };
+    if outcome == Action::Transmit as u32 {
+        path.count(Counter::IcmpForward);
+        return outcome;
+    }
+    // No error is sent about an error (RFC 1122 section 3.2.2).
+    if outcome & 15 == Outcome::ANSWER_CLIENT {
+        drop(path, Counter::DropTooBig)
+    } else {
+        outcome
+    }
 }
 
 /// Makes a connection for the first packet of one, and forwards the packet.
@@ -68,12 +112,21 @@ fn open<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
                 break;
             }
             path.count(Counter::DropNoDestination);
-            return path.answer(flow, icmp::UNREACHABLE);
+            return path.answer(flow, icmp::UNREACHABLE, NONE);
         }
         let outcome = path.insert(flow, server);
         match (outcome >> 32) as u32 {
-            OPENED => return path.request(flow, outcome as u32),
-            REPLY_TAKEN => path.count(Counter::Rescheduled),
+            OPENED => {
+                let index = outcome as u32;
+                let outcome = path.request(flow, index);
+                return finish(path, flow, index, outcome);
+            }
+            REPLY_TAKEN => {
+                if path.make_way(flow, server) != 0 {
+                    continue;
+                }
+                path.count(Counter::Rescheduled);
+            }
             FULL => return drop(path, Counter::DropTableFull),
             RACE.. => return drop(path, Counter::DropInsertRace),
         }
@@ -91,7 +144,8 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     {
         let index = path.find_returning(flow);
         if index != NONE && path.advance(flow, index, Direction::Output) == SERVE {
-            return path.returning(flow, index);
+            let outcome = path.returning(flow, index);
+            return finish(path, flow, index, outcome);
         }
     }
     pass(path, Counter::PassNoService)
@@ -100,35 +154,34 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
 /// A fragment: those of a virtual service are dropped, since half of them would go astray; others
 /// are none of the director's business. The result is an [`Action`] as a number.
 #[inline(always)]
-pub fn fragment<P: Path>(path: &mut P, flow: &Flow) -> u32 {
-    let meaning = |path: &P, address: &[u32; 4]| {
-        path.find_address(&AddressKey {
+pub fn fragment<T: Tables>(tables: &T, flow: &Flow) -> u32 {
+    let meaning = |address: &[u32; 4]| {
+        tables.find_address(&AddressKey {
             address: *address,
             protocol: flow.protocol,
             family: flow.family,
             zero: 0,
         })
     };
-    let ours =
-        (meaning(path, &flow.destination) | meaning(path, &flow.source) & !address::VIRTUAL) != 0;
+    let ours = (meaning(&flow.destination) | meaning(&flow.source) & !address::VIRTUAL) != 0;
     if ours {
-        drop(path, Counter::DropFragment)
+        drop(tables, Counter::DropFragment)
     } else {
-        pass(path, Counter::PassFragment)
+        pass(tables, Counter::PassFragment)
     }
 }
 
 /// Counts the reason and leaves the packet to the host.
 #[inline(always)]
-pub(crate) fn pass<P: Path>(path: &P, reason: Counter) -> u32 {
-    path.count(reason);
+pub(crate) fn pass<T: Tables>(tables: &T, reason: Counter) -> u32 {
+    tables.count(reason);
     Action::Pass as u32
 }
 
 /// Counts the reason and ends the packet.
 #[inline(always)]
-pub(crate) fn drop<P: Path>(path: &P, reason: Counter) -> u32 {
-    path.count(reason);
+pub(crate) fn drop<T: Tables>(tables: &T, reason: Counter) -> u32 {
+    tables.count(reason);
     Action::Drop as u32
 }
 

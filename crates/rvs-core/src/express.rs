@@ -3,7 +3,7 @@
 //! the express way either does exactly what [`crate::director`] would, or passes.
 
 use rvs_abi::{
-    Counter, Method, Role, Server, family, protocol,
+    Counter, Method, Role, Server, protocol,
     slot::{Link, State},
 };
 use rvs_table::tag;
@@ -11,7 +11,7 @@ use rvs_table::tag;
 use crate::{
     Action, Direction, Flow, Hop, NONE, Path, connection,
     forward::{self, Side},
-    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, word},
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, half, ipv4, ipv6},
     state,
 };
 
@@ -70,7 +70,10 @@ pub fn express<P: Path>(path: &mut P) -> Action {
     let Some(rewrite) = forward::rewrite_of(path, &flow, index) else {
         return Action::Pass;
     };
-    let mut hop = Hop::default();
+    let mut hop = Hop {
+        mtu: flow.largest,
+        ..Hop::default()
+    };
     if nat == Some(Side::Source) {
         if !path.route(
             u32::from(flow.family),
@@ -81,7 +84,7 @@ pub fn express<P: Path>(path: &mut P) -> Action {
             return Action::Pass;
         }
     } else {
-        hop = forward::hop_to(server, now, path);
+        hop = forward::hop_to(server, now);
     }
     if hop.ifindex == 0 || flow.largest > hop.mtu {
         return Action::Pass;
@@ -101,63 +104,31 @@ const NETWORK: u32 = 14;
 
 #[inline(always)]
 fn read_v4<P: Path>(path: &P, flow: &mut Flow) -> bool {
-    let Some(header) = path.read::<20>(NETWORK) else {
+    let Some(header) = path.read_words::<5>(NETWORK) else {
         return false;
     };
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
-    if header[0] != 0x45 || fragment & 0x3fff != 0 {
+    if header[0] & 0xff != 0x45 || half(header[1], 1) & 0x3fff != 0 {
         return false;
     }
-    flow.family = family::V4;
+    ipv4::fill(flow, &header);
     flow.network = NETWORK;
     flow.transport = NETWORK + 20;
-    flow.tos = header[1];
-    flow.ttl = header[8];
-    flow.protocol = header[9];
-    flow.header_checksum = u16::from_ne_bytes([header[10], header[11]]);
-    flow.source[0] = word([header[12], header[13], header[14], header[15]]);
-    flow.destination[0] = word([header[16], header[17], header[18], header[19]]);
-    read_transport(
-        path,
-        flow,
-        u32::from(u16::from_be_bytes([header[2], header[3]])),
-        20,
-    )
+    read_transport(path, flow, u32::from(half(header[0], 1)), 20)
 }
 
 #[inline(always)]
 fn read_v6<P: Path>(path: &P, flow: &mut Flow) -> bool {
-    let Some(header) = path.read::<40>(NETWORK) else {
+    let Some(header) = path.read_words::<10>(NETWORK) else {
         return false;
     };
-    if header[0] >> 4 != 6 {
+    if header[0] >> 4 & 0xf != 6 {
         return false;
     }
-    flow.family = family::V6;
+    ipv6::fill(flow, &header);
+    flow.protocol = (header[1] >> 16) as u8;
     flow.network = NETWORK;
     flow.transport = NETWORK + 40;
-    flow.ttl = header[7];
-    flow.protocol = header[6];
-    for i in 0..4 {
-        flow.source[i] = word([
-            header[8 + i * 4],
-            header[9 + i * 4],
-            header[10 + i * 4],
-            header[11 + i * 4],
-        ]);
-        flow.destination[i] = word([
-            header[24 + i * 4],
-            header[25 + i * 4],
-            header[26 + i * 4],
-            header[27 + i * 4],
-        ]);
-    }
-    read_transport(
-        path,
-        flow,
-        40 + u32::from(u16::from_be_bytes([header[4], header[5]])),
-        40,
-    )
+    read_transport(path, flow, 40 + u32::from(half(header[1], 0)), 40)
 }
 
 #[inline(always)]
@@ -171,20 +142,20 @@ fn read_transport<P: Path>(path: &P, flow: &mut Flow, length: u32, header: u32) 
     let payload = length.saturating_sub(header);
     match flow.protocol {
         protocol::TCP => {
-            let Some(tcp) = path.read::<20>(flow.transport) else {
+            let Some(tcp) = path.read_words::<5>(NETWORK + header) else {
                 return false;
             };
-            flow.ports = word([tcp[0], tcp[1], tcp[2], tcp[3]]);
-            flow.tcp_flags = tcp[13];
-            let own = u32::from(tcp[12] >> 4) * 4;
+            flow.ports = tcp[0];
+            flow.tcp_flags = (tcp[3] >> 8) as u8;
+            let own = (tcp[3] >> 4 & 0xf) * 4;
             own >= 20 && own <= payload
         }
         protocol::UDP => {
-            let Some(udp) = path.read::<8>(flow.transport) else {
+            let Some(udp) = path.read_words::<2>(NETWORK + header) else {
                 return false;
             };
-            flow.ports = word([udp[0], udp[1], udp[2], udp[3]]);
-            let own = u32::from(u16::from_be_bytes([udp[4], udp[5]]));
+            flow.ports = udp[0];
+            let own = u32::from(half(udp[1], 0));
             own >= 8 && own <= payload
         }
         _ => false,

@@ -64,6 +64,12 @@ pub trait Packet {
     /// `N` bytes at `offset`.
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
+    /// `N` words at `offset`, in packet byte order.
+    fn read_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]>;
+
+    /// Overwrites `N` words at `offset`, in packet byte order. Says whether it could.
+    fn write_words<const N: usize>(&mut self, offset: u32, words: &[u32; N]) -> bool;
+
     /// Overwrites `N` bytes at `offset`. Says whether it could.
     fn write<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool;
 
@@ -71,8 +77,11 @@ pub trait Packet {
     /// the pseudo-header's part is there, and only that changes.
     fn change_checksum(&mut self, change: &ChecksumChange) -> bool;
 
-    /// Puts `header`, an outer IP header of `N` bytes, before the network header.
-    fn encapsulate<const N: usize>(&mut self, header: &[u8; N]) -> bool;
+    /// Puts `header`, an outer IP header of `N` words, before the network header.
+    fn encapsulate<const N: usize>(&mut self, header: &[u32; N]) -> bool;
+
+    /// Puts `header`, `N` words, before the network header, as an ordinary packet's own.
+    fn push<const N: usize>(&mut self, header: &[u32; N]) -> bool;
 
     /// Takes `length` bytes away before the inner network header, whose EtherType is `ethertype`.
     fn decapsulate(&mut self, length: u32, ethertype: u16) -> bool;
@@ -80,7 +89,8 @@ pub trait Packet {
     /// Makes the frame `length` bytes long; what was there stays, what is new is undefined.
     fn resize(&mut self, length: u32) -> bool;
 
-    /// Asks for the way to `destination` (`family` 4 or 6) of a packet that came in here.
+    /// Asks for the way to `destination` (`family` 4 or 6) of a packet that came in here. `hop.mtu`
+    /// holds the packet's size when called; afterwards at least that if it fits, else what fits.
     fn route(&self, family: u32, destination: &[u32; 4], source: &[u32; 4], hop: &mut Hop) -> bool;
 
     /// Sends the packet to `hop`, which fills in the link addresses.

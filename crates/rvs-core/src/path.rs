@@ -1,7 +1,8 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
 use crate::{
-    Direction, Flow, Packet, Tables, connection, director, forward, icmp, parse, schedule, state,
+    Direction, Flow, Hop, Packet, Tables, connection, director, forward, icmp, parse, schedule,
+    state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -32,6 +33,11 @@ pub trait Path: Packet + Tables + Sized {
         connection::insert(self, flow, server)
     }
 
+    /// See [`connection::make_way`].
+    fn make_way(&self, flow: &Flow, server: u32) -> u32 {
+        connection::make_way(self, flow, server)
+    }
+
     /// See [`connection::find_returning`].
     fn find_returning(&self, flow: &Flow) -> u32 {
         connection::find_returning(self, flow)
@@ -52,18 +58,48 @@ pub trait Path: Packet + Tables + Sized {
         forward::returning(self, flow, index)
     }
 
+    /// See [`forward::wrap`].
+    fn wrap(&mut self, flow: &Flow, server: u32) -> u32 {
+        forward::wrap(self, flow, server)
+    }
+
+    /// See [`forward::translate`].
+    fn translate(&mut self, flow: &Flow, index: u32, is_reply: u32) -> u32 {
+        forward::translate(self, flow, index, is_reply)
+    }
+
     /// See [`icmp::follow`].
-    fn follow(&mut self, flow: &Flow) -> u32 {
+    fn follow(&self, flow: &Flow) -> u32 {
         icmp::follow(self, flow)
     }
 
+    /// See [`icmp::read_quoted`].
+    fn read_quoted(&self, flow: &Flow, quoted: &mut Flow) -> u32 {
+        icmp::read_quoted(self, flow, quoted)
+    }
+
+    /// See [`icmp::relay`].
+    fn relay(&mut self, flow: &Flow, index: u32) -> u32 {
+        icmp::relay(self, flow, index)
+    }
+
+    /// See [`icmp::mend`].
+    fn mend(&mut self, flow: &Flow, index: u32) -> u32 {
+        icmp::mend(self, flow, index)
+    }
+
+    /// See [`forward::ask`].
+    fn ask(&self, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
+        forward::ask(self, flow, server, hop)
+    }
+
     /// See [`icmp::answer`].
-    fn answer(&mut self, flow: &Flow, what: u32) -> u32 {
-        icmp::answer(self, flow, what)
+    fn answer(&mut self, flow: &Flow, what: u32, index: u32) -> u32 {
+        icmp::answer(self, flow, what, index)
     }
 
     /// See [`director::fragment`].
-    fn fragment(&mut self, flow: &Flow) -> u32 {
+    fn fragment(&self, flow: &Flow) -> u32 {
         director::fragment(self, flow)
     }
 }

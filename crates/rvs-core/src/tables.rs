@@ -1,7 +1,9 @@
 //! The director's memory: services, servers, connections, settings, clock and counters.
 
-use rvs_abi::{AddressKey, Counter, Server, Service, ServiceKey, Settings, Slot4, Slot6, Word32};
-use rvs_table::{HashKey, Store};
+use rvs_abi::{
+    AddressKey, Counter, Role, Server, Service, ServiceKey, Settings, Slot4, Slot6, Word32,
+};
+use rvs_table::{Hash, HashKey, Place, Record, Store};
 
 /// No index.
 pub const NONE: u32 = u32::MAX;
@@ -51,6 +53,88 @@ pub trait Tables {
     /// An IPv6 slot.
     fn slot6(&self, index: u32) -> Option<&Slot6>;
 
+    /// [`Store::holds`] of the IPv4 table.
+    fn holds4(&self, record: &Record<1>, role: Role, index: u32) -> bool
+    where
+        Self: Sized,
+    {
+        self.slot4(index)
+            .is_some_and(|slot| record.is_of(role, slot))
+    }
+
+    /// [`Store::hash`] for the IPv4 table.
+    fn hash4(&self, record: &Record<1>, role: Role) -> Hash
+    where
+        Self: Sized,
+    {
+        Hash::of(&record.key(role), Connections4(self).hash_key())
+    }
+
+    /// [`Store::claim`] in the IPv4 table.
+    fn claim4(&self, hash: Hash, now: u32) -> u64
+    where
+        Self: Sized,
+    {
+        rvs_table::claim(&Connections4(self), hash, now).map_or(Place::NONE, Place::pack)
+    }
+
+    /// [`Store::write`] in the IPv4 table.
+    fn write4(&self, record: &Record<1>, role: Role, place: u64, pair: u64)
+    where
+        Self: Sized,
+    {
+        rvs_table::write(&Connections4(self), record, role, place, pair);
+    }
+
+    /// [`Store::look_again`] in the IPv4 table.
+    fn look_again4(&self, record: &Record<1>, role: Role, hash: Hash, place: u64, now: u32) -> u64
+    where
+        Self: Sized,
+    {
+        rvs_table::look_again(&Connections4(self), record, role, hash, place, now).pack()
+    }
+
+    /// [`Store::holds`] of the IPv6 table.
+    fn holds6(&self, record: &Record<4>, role: Role, index: u32) -> bool
+    where
+        Self: Sized,
+    {
+        self.slot6(index)
+            .is_some_and(|slot| record.is_of(role, slot))
+    }
+
+    /// [`Store::hash`] for the IPv6 table.
+    fn hash6(&self, record: &Record<4>, role: Role) -> Hash
+    where
+        Self: Sized,
+    {
+        Hash::of(&record.key(role), Connections6(self).hash_key())
+    }
+
+    /// [`Store::claim`] in the IPv6 table.
+    fn claim6(&self, hash: Hash, now: u32) -> u64
+    where
+        Self: Sized,
+    {
+        rvs_table::claim(&Connections6(self), hash, now).map_or(Place::NONE, Place::pack)
+    }
+
+    /// [`Store::write`] in the IPv6 table.
+    fn write6(&self, record: &Record<4>, role: Role, place: u64, pair: u64)
+    where
+        Self: Sized,
+    {
+        rvs_table::write(&Connections6(self), record, role, place, pair);
+    }
+
+    /// [`Store::look_again`] in the IPv6 table.
+    fn look_again6(&self, record: &Record<4>, role: Role, hash: Hash, place: u64, now: u32) -> u64
+    where
+        Self: Sized,
+    {
+        rvs_table::look_again(&Connections6(self), record, role, hash, place, now).pack()
+    }
+
     /// Counts one packet.
     fn count(&self, counter: Counter);
 
@@ -86,6 +170,26 @@ impl<T: Tables> Store<1, 3> for Connections4<'_, T> {
         self.0.slot4(index)
     }
     #[inline(always)]
+    fn hash(&self, record: &Record<1>, role: Role) -> Hash {
+        self.0.hash4(record, role)
+    }
+    #[inline(always)]
+    fn claim(&self, hash: Hash, now: u32) -> u64 {
+        self.0.claim4(hash, now)
+    }
+    #[inline(always)]
+    fn write(&self, record: &Record<1>, role: Role, place: u64, pair: u64) {
+        self.0.write4(record, role, place, pair);
+    }
+    #[inline(always)]
+    fn holds(&self, record: &Record<1>, role: Role, index: u32) -> bool {
+        self.0.holds4(record, role, index)
+    }
+    #[inline(always)]
+    fn look_again(&self, record: &Record<1>, role: Role, hash: Hash, place: u64, now: u32) -> u64 {
+        self.0.look_again4(record, role, hash, place, now)
+    }
+    #[inline(always)]
     fn mask(&self) -> u32 {
         self.0
             .settings()
@@ -111,6 +215,26 @@ impl<T: Tables> Store<4, 10> for Connections6<'_, T> {
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<&Slot6> {
         self.0.slot6(index)
+    }
+    #[inline(always)]
+    fn hash(&self, record: &Record<4>, role: Role) -> Hash {
+        self.0.hash6(record, role)
+    }
+    #[inline(always)]
+    fn claim(&self, hash: Hash, now: u32) -> u64 {
+        self.0.claim6(hash, now)
+    }
+    #[inline(always)]
+    fn write(&self, record: &Record<4>, role: Role, place: u64, pair: u64) {
+        self.0.write6(record, role, place, pair);
+    }
+    #[inline(always)]
+    fn holds(&self, record: &Record<4>, role: Role, index: u32) -> bool {
+        self.0.holds6(record, role, index)
+    }
+    #[inline(always)]
+    fn look_again(&self, record: &Record<4>, role: Role, hash: Hash, place: u64, now: u32) -> u64 {
+        self.0.look_again6(record, role, hash, place, now)
     }
     #[inline(always)]
     fn mask(&self) -> u32 {

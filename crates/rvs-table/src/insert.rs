@@ -1,7 +1,7 @@
 //! Making connections.
 
 use rvs_abi::{
-    Method,
+    Method, Slot,
     slot::{Link, Role},
 };
 
@@ -36,6 +36,39 @@ pub struct Record<const N: usize> {
 }
 
 impl<const N: usize> Record<N> {
+    /// Whether `slot` holds what the packets show that the slot of this role matches.
+    #[inline(always)]
+    pub fn is_of<const PAD: usize>(&self, role: Role, slot: &Slot<N, PAD>) -> bool {
+        let (source, destination, ports) = match role {
+            Role::Request => (&self.client, &self.virtual_address, self.ports),
+            Role::Reply => (
+                &self.server_address,
+                &self.client,
+                self.server_port & 0xffff | self.ports << 16,
+            ),
+        };
+        if slot.head.ports.load() != ports
+            || u32::from(Link(slot.head.link.load()).protocol()) != self.protocol
+        {
+            return false;
+        }
+        for i in 0..N {
+            if slot.source[i].load() != source[i] || slot.destination[i].load() != destination[i] {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What the packets show that the slot of this role matches.
+    #[inline(always)]
+    pub fn key(&self, role: Role) -> Key<N> {
+        match role {
+            Role::Request => self.request_key(),
+            Role::Reply => self.reply_key(),
+        }
+    }
+
     /// What the client's packets show.
     #[inline(always)]
     pub fn request_key(&self) -> Key<N> {
@@ -79,22 +112,64 @@ pub enum Inserted {
     Race,
 }
 
-/// Makes the connection of `record`. The caller has looked that it does not exist.
+impl Inserted {
+    /// As one number, for those who can only pass numbers: a code above bit 32, an index below.
+    #[inline(always)]
+    pub fn pack(self) -> u64 {
+        let (code, index) = match self {
+            Self::New {
+                index,
+                spilled: false,
+            } => (0, index),
+            Self::New {
+                index,
+                spilled: true,
+            } => (1, index),
+            Self::Exists(index) => (2, index),
+            Self::ReplyTaken => (3, 0),
+            Self::Full => (4, 0),
+            Self::Race => (5, 0),
+        };
+        code << 32 | u64::from(index)
+    }
+
+    /// What [`Inserted::pack`] packed.
+    #[inline(always)]
+    pub fn unpack(number: u64) -> Self {
+        let index = number as u32;
+        match number >> 32 {
+            0 => Self::New {
+                index,
+                spilled: false,
+            },
+            1 => Self::New {
+                index,
+                spilled: true,
+            },
+            2 => Self::Exists(index),
+            3 => Self::ReplyTaken,
+            4 => Self::Full,
+            _ => Self::Race,
+        }
+    }
+}
+
+/// Makes the connection of `record`. Nobody needs to have looked whether it exists.
 #[inline(always)]
 pub fn insert<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
     record: &Record<N>,
     now: u32,
 ) -> Inserted {
-    let request = record.request_key();
-    let request_hash = Hash::of(&request, store.hash_key());
+    let hash = store.hash(record, Role::Request);
     if record.method != Method::Nat as u32 {
-        let Some(place) = claim(store, request_hash, now) else {
+        let Some(place) = Place::unpack(store.claim(hash, now), hash) else {
             return Inserted::Full;
         };
-        write(store, &place, &request, record, Role::Request, None);
+        store.write(record, Role::Request, place.pack(), Place::NONE);
         publish(store, &place);
-        return match look_again(store, &request, request_hash, &place, now) {
+        return match Check::unpack(store.look_again(record, Role::Request, hash, place.pack(), now))
+        {
             Check::Alone if confirm(store, &place) => Inserted::New {
                 index: place.index,
                 spilled: place.level > 0,
@@ -110,60 +185,93 @@ pub fn insert<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
         };
     }
 
-    let reply = record.reply_key();
-    let reply_hash = Hash::of(&reply, store.hash_key());
-    let Some(second) = claim(store, reply_hash, now) else {
+    let reply_hash = store.hash(record, Role::Reply);
+    let Some(second) = Place::unpack(store.claim(reply_hash, now), reply_hash) else {
         return Inserted::Full;
     };
-    let Some(first) = claim(store, request_hash, now) else {
+    let Some(first) = Place::unpack(store.claim(hash, now), hash) else {
         abandon(store, &second, now);
         return Inserted::Full;
     };
-    write(store, &second, &reply, record, Role::Reply, Some(&first));
-    write(
-        store,
-        &first,
-        &request,
-        record,
-        Role::Request,
-        Some(&second),
-    );
+    store.write(record, Role::Reply, second.pack(), first.pack());
+    store.write(record, Role::Request, first.pack(), second.pack());
     publish(store, &second);
     publish(store, &first);
-    let outcome = match look_again(store, &request, request_hash, &first, now) {
-        Check::Twin(index) => Inserted::Exists(index),
-        Check::Race => Inserted::Race,
-        Check::Alone => match look_again(store, &reply, reply_hash, &second, now) {
-            Check::Twin(_) => Inserted::ReplyTaken,
+    let outcome =
+        match Check::unpack(store.look_again(record, Role::Request, hash, first.pack(), now)) {
+            Check::Twin(index) => Inserted::Exists(index),
             Check::Race => Inserted::Race,
-            Check::Alone if confirm(store, &second) => {
-                if confirm(store, &first) {
-                    return Inserted::New {
-                        index: first.index,
-                        spilled: first.level > 0 || second.level > 0,
-                    };
+            Check::Alone => {
+                match Check::unpack(store.look_again(
+                    record,
+                    Role::Reply,
+                    reply_hash,
+                    second.pack(),
+                    now,
+                )) {
+                    Check::Twin(_) => Inserted::ReplyTaken,
+                    Check::Race => Inserted::Race,
+                    Check::Alone if confirm(store, &second) => {
+                        if confirm(store, &first) {
+                            return Inserted::New {
+                                index: first.index,
+                                spilled: first.level > 0 || second.level > 0,
+                            };
+                        }
+                        kill_confirmed(store, &second, now);
+                        Inserted::Race
+                    }
+                    Check::Alone => Inserted::Race,
                 }
-                kill_confirmed(store, &second, now);
-                Inserted::Race
             }
-            Check::Alone => Inserted::Race,
-        },
-    };
+        };
     abandon(store, &first, now);
     abandon(store, &second, now);
     outcome
 }
 
 /// A slot claimed by this CPU.
-struct Place {
-    index: u32,
-    level: u32,
-    /// The tag while busy.
-    tag: u32,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it lies.
+    pub index: u32,
+    /// Which of the key's windows that is.
+    pub level: u32,
+    /// Its tag while busy.
+    pub tag: u32,
+}
+
+impl Place {
+    /// No place.
+    pub const NONE: u64 = u64::MAX;
+
+    /// As one number; the fingerprint is the hash's.
+    #[inline(always)]
+    pub fn pack(self) -> u64 {
+        u64::from(self.index)
+            | u64::from(self.level & 3) << 32
+            | u64::from(tag::generation(self.tag)) << 40
+    }
+
+    /// What [`Place::pack`] packed.
+    #[inline(always)]
+    pub fn unpack(number: u64, hash: Hash) -> Option<Self> {
+        if number == Self::NONE {
+            return None;
+        }
+        let tag = tag::busy((number >> 40) as u32, hash.fingerprint());
+        Some(Self {
+            index: number as u32,
+            level: (number >> 32) as u32 & 3,
+            tag,
+        })
+    }
 }
 
 /// What looking again found.
-enum Check {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Nobody.
     Alone,
     /// A confirmed slot with our key.
     Twin(u32),
@@ -171,9 +279,31 @@ enum Check {
     Race,
 }
 
+impl Check {
+    /// As one number.
+    #[inline(always)]
+    pub fn pack(self) -> u64 {
+        match self {
+            Self::Alone => 0,
+            Self::Twin(index) => 1 << 32 | u64::from(index),
+            Self::Race => 2 << 32,
+        }
+    }
+
+    /// What [`Check::pack`] packed.
+    #[inline(always)]
+    pub fn unpack(number: u64) -> Self {
+        match number >> 32 {
+            0 => Self::Alone,
+            1 => Self::Twin(number as u32),
+            _ => Self::Race,
+        }
+    }
+}
+
 /// Takes the first slot that is free in the key's windows.
 #[inline(always)]
-fn claim<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
+pub fn claim<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
     hash: Hash,
     now: u32,
@@ -211,42 +341,55 @@ fn claim<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     None
 }
 
-/// Writes a claimed slot's words.
+/// Writes a claimed slot's words. `place` and `pair` are [`Place`]s, packed.
 #[inline(always)]
-fn write<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
+pub fn write<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
-    place: &Place,
-    key: &Key<N>,
     record: &Record<N>,
     role: Role,
-    pair: Option<&Place>,
+    place: u64,
+    pair: u64,
 ) {
-    let Some(slot) = store.slot(place.index) else {
+    let index = place as u32;
+    let Some(slot) = store.slot(index) else {
         return;
     };
     let head = &slot.head;
+    let key = record.key(role);
     head.ports.store(key.ports);
-    head.link
-        .store(Link::new(record.protocol as u8, role, place.level, record.method).0);
+    head.link.store(
+        Link::new(
+            record.protocol as u8,
+            role,
+            (place >> 32) as u32,
+            record.method,
+        )
+        .0,
+    );
     // A slot without a pair names itself, with a generation that no slot has.
-    head.pair.store(pair.map_or(place.index, |pair| pair.index));
-    head.pair_generation
-        .store(pair.map_or(u32::MAX, |pair| tag::generation(pair.tag)));
+    let paired = pair != Place::NONE;
+    head.pair.store(if paired { pair as u32 } else { index });
+    head.pair_generation.store(if paired {
+        (pair >> 40) as u32
+    } else {
+        u32::MAX
+    });
     head.state.store(record.state);
     head.stamp.store(record.stamp);
     head.server.store(record.server);
     let client_port = record.ports & 0xffff;
-    head.rewrite_ports.store(match role {
-        Role::Request => client_port | record.server_port << 16,
-        Role::Reply => record.ports.rotate_left(16),
+    let is_reply = role == Role::Reply;
+    head.rewrite_ports.store(if is_reply {
+        record.ports.rotate_left(16)
+    } else {
+        client_port | record.server_port << 16
     });
-    head.packets.store(match role {
-        Role::Request => record.packets,
-        Role::Reply => 0,
-    });
-    let rewrite = match role {
-        Role::Request => &record.server_address,
-        Role::Reply => &record.virtual_address,
+    head.packets
+        .store(if is_reply { 0 } else { record.packets });
+    let rewrite = if is_reply {
+        &record.virtual_address
+    } else {
+        &record.server_address
     };
     #[expect(clippy::needless_range_loop, reason = "four arrays walk in step")]
     for i in 0..N {
@@ -266,13 +409,17 @@ fn publish<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(store: &
 
 /// Looks for others with our key, and for holes before us.
 #[inline(always)]
-fn look_again<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
+pub fn look_again<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
-    key: &Key<N>,
+    record: &Record<N>,
+    role: Role,
     hash: Hash,
-    place: &Place,
+    place: u64,
     now: u32,
 ) -> Check {
+    let Some(place) = Place::unpack(place, hash) else {
+        return Check::Race;
+    };
     let mask = store.mask();
     let fingerprint = hash.fingerprint();
     for level in 0..LEVELS {
@@ -310,7 +457,7 @@ fn look_again<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
                 if index < place.index {
                     return Check::Race;
                 }
-            } else if tag::readable(seen) && key.is_of(slot) {
+            } else if tag::readable(seen) && store.holds(record, role, index) {
                 if state == tag::LIVE {
                     return Check::Twin(index);
                 }

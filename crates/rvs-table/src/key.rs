@@ -76,6 +76,18 @@ impl Hash {
         Self(sip.finish())
     }
 
+    /// As a number.
+    #[inline(always)]
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The hash that [`Hash::bits`] gave.
+    #[inline(always)]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// The first slot of the window at `level`.
     #[inline(always)]
     pub fn home(self, level: u32) -> u32 {

@@ -38,11 +38,11 @@ mod kill;
 pub mod tag;
 
 pub use find::find;
-pub use insert::{Inserted, Record, insert};
+pub use insert::{Check, Inserted, Place, Record, claim, insert, look_again, write};
 pub use key::{Hash, HashKey, Key};
 pub use kill::{clear, kill, kill_connection, pair_of};
 
-use rvs_abi::{Slot, Word32};
+use rvs_abi::{Role, Slot, Word32};
 
 /// Neighbouring slots in a window.
 #[cfg(not(loom))]
@@ -74,6 +74,35 @@ pub trait Store<const N: usize, const PAD: usize> {
 
     /// The key of the table's hash.
     fn hash_key(&self) -> HashKey;
+
+    // The parts of an insertion. A store overrides them only to have each verified on its own.
+
+    /// The hash of the record's key in this role.
+    fn hash(&self, record: &Record<N>, role: Role) -> Hash {
+        Hash::of(&record.key(role), self.hash_key())
+    }
+
+    /// Takes the first free slot in the windows of `hash`: a [`Place`], packed.
+    fn claim(&self, hash: Hash, now: u32) -> u64 {
+        claim(self, hash, now).map_or(Place::NONE, Place::pack)
+    }
+
+    /// Writes the words of a claimed slot. `place` and `pair` are [`Place`]s, packed.
+    fn write(&self, record: &Record<N>, role: Role, place: u64, pair: u64) {
+        write(self, record, role, place, pair);
+    }
+
+    /// Whether the slot at `index` holds the record's key in this role.
+    fn holds(&self, record: &Record<N>, role: Role, index: u32) -> bool {
+        self.slot(index)
+            .is_some_and(|slot| record.is_of(role, slot))
+    }
+
+    /// Looks, after publication, for others with our key and for holes before us: a [`Check`],
+    /// packed. `place` is a [`Place`], packed.
+    fn look_again(&self, record: &Record<N>, role: Role, hash: Hash, place: u64, now: u32) -> u64 {
+        look_again(self, record, role, hash, place, now).pack()
+    }
 }
 
 /// Whether `since` lies at least `ticks` before `now`, on a clock that wraps. Half the clock's range

@@ -51,7 +51,13 @@ pub const fn with_state(tag: u32, state: u32) -> u32 {
 /// The tag of a slot just claimed: next generation, new fingerprint.
 #[inline(always)]
 pub const fn claimed(before: u32, fingerprint: u32) -> u32 {
-    BUSY | ((generation(before) + 1) & GENERATION) << 3 | fingerprint << FINGERPRINT_SHIFT
+    busy(generation(before) + 1, fingerprint)
+}
+
+/// The tag of a claimed slot of this generation.
+#[inline(always)]
+pub const fn busy(generation: u32, fingerprint: u32) -> u32 {
+    BUSY | (generation & GENERATION) << 3 | fingerprint << FINGERPRINT_SHIFT
 }
 
 /// Whether the fingerprint agrees.

@@ -1,7 +1,7 @@
 //! Sending a packet of a known connection on. One file a forwarding method.
 
-mod direct;
-pub(crate) mod nat;
+pub(crate) mod direct;
+mod nat;
 mod tunnel;
 
 use rvs_abi::{Counter, Method, Server, slot::Link};
@@ -10,7 +10,7 @@ use rvs_table::elapsed;
 pub(crate) use nat::Side;
 
 use crate::{
-    Action, Flow, Hop, Path, Tables,
+    Action, Flow, Hop, Path, Tables, connection,
     director::{drop, pass},
     icmp,
     tables::Traffic,
@@ -52,7 +52,7 @@ pub(crate) fn rewrite_of<T: Tables>(tables: &T, flow: &Flow, index: u32) -> Opti
 
 /// The way to a server, as the daemon last knew it.
 #[inline(always)]
-pub(crate) fn hop_to<T: Tables>(server: &Server, now: u32, _tables: &T) -> Hop {
+pub(crate) fn hop_to(server: &Server, now: u32) -> Hop {
     let flags = server.flags.load();
     let fresh = !elapsed(now, server.hop_valid_until.load(), 1);
     Hop {
@@ -66,31 +66,30 @@ pub(crate) fn hop_to<T: Tables>(server: &Server, now: u32, _tables: &T) -> Hop {
 }
 
 /// Forwards a client's packet by the connection whose request slot is `index`. The result is an
-/// [`Action`] as a number.
+/// [`Outcome`] as a number.
 #[inline(always)]
 pub fn request<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
-    let Some(rewrite) = rewrite_of(path, flow, index) else {
+    let Some(head) = connection::head(path, flow, index) else {
         return drop(path, Counter::DropNoRoom);
     };
+    let (number, link) = (head.server.load(), Link(head.link.load()));
     let now = path.now();
-    let Some(server) = path.server(rewrite.server) else {
+    let Some(server) = path.server(number) else {
         return drop(path, Counter::DropNoRoute);
     };
-    let Some(method) = Method::from_number(Link(rewrite.link).method()) else {
+    let Some(method) = Method::from_number(link.method()) else {
         return drop(path, Counter::DropNoRoute);
     };
-    let mut hop = hop_to(server, now, path);
-    let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
-    let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
     if method == Method::Local {
-        path.account(rewrite.server, Traffic::In(flow.packets, flow.bytes));
+        path.account(number, Traffic::In(flow.packets, flow.bytes));
         return pass(path, Counter::PassLocal);
     }
-    if hop.ifindex == 0 && !path.route(u32::from(flow.family), &address, &own, &mut hop) {
+    let mut hop = hop_to(server, now);
+    if hop.ifindex == 0 && path.ask(flow, number, &mut hop) != WRITTEN {
         return drop(path, Counter::DropNoRoute);
     }
     if flow.ttl <= 1 {
-        return path.answer(flow, icmp::TTL);
+        return answer_client(icmp::TTL);
     }
     let overhead = if method == Method::Tunnel {
         tunnel::overhead(flow)
@@ -99,93 +98,145 @@ pub fn request<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     };
     let room = hop.mtu.saturating_sub(overhead);
     if flow.largest > room {
-        return path.answer(flow, icmp::too_big(room));
+        return answer_client(icmp::too_big(room));
     }
     let done = match method {
-        Method::Nat => nat::rewrite(path, flow, &rewrite, Side::Destination),
+        Method::Nat => path.translate(flow, index, 0) == WRITTEN,
         Method::Direct => direct::age(path, flow),
-        Method::Tunnel => tunnel::wrap(path, flow, &own, &address),
+        Method::Tunnel => path.wrap(flow, number) == WRITTEN,
         Method::Local => true,
     };
     if !done {
         return drop(path, Counter::DropNoRoom);
     }
-    path.account(rewrite.server, Traffic::In(flow.packets, flow.bytes));
+    path.account(number, Traffic::In(flow.packets, flow.bytes));
     path.transmit(&hop) as u32
 }
 
 /// Forwards a NAT server's packet by the connection whose reply slot is `index`. The result is an
-/// [`Action`] as a number.
+/// [`Outcome`] as a number.
 #[inline(always)]
 pub fn reply<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
-    let Some(rewrite) = rewrite_of(path, flow, index) else {
-        return drop(path, Counter::DropNoRoom);
+    let mut hop = Hop {
+        mtu: flow.largest,
+        ..Hop::default()
     };
-    let mut hop = Hop::default();
-    if !path.route(
-        u32::from(flow.family),
-        &flow.destination,
-        &rewrite.address,
-        &mut hop,
-    ) {
-        return drop(path, Counter::DropNoRoute);
+    match way_to_client(path, flow, &mut hop) {
+        Ok(()) => {}
+        Err(outcome) => return outcome,
     }
-    if flow.ttl <= 1 {
-        return answer_server(path, flow, rewrite.server, icmp::TTL);
-    }
-    if flow.largest > hop.mtu {
-        return answer_server(path, flow, rewrite.server, icmp::too_big(hop.mtu));
-    }
-    if !nat::rewrite(path, flow, &rewrite, Side::Source) {
+    if path.translate(flow, index, 1) != WRITTEN {
         return drop(path, Counter::DropNoRoom);
     }
-    path.account(rewrite.server, Traffic::Out(flow.packets, flow.bytes));
+    if let Some(head) = connection::head(path, flow, index) {
+        path.account(head.server.load(), Traffic::Out(flow.packets, flow.bytes));
+    }
     path.transmit(&hop) as u32
 }
 
 /// Forwards a direct-routing or tunnel server's packet, which already has the virtual address as
 /// its source, to the client. The kernel would take it for a martian. `index` is the request slot.
-/// The result is an [`Action`] as a number.
+/// The result is an [`Outcome`] as a number.
 #[inline(always)]
 pub fn returning<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
-    let Some(rewrite) = rewrite_of(path, flow, index) else {
+    let Some(head) = connection::head(path, flow, index) else {
         return drop(path, Counter::DropNoRoom);
     };
-    if Link(rewrite.link).method() == Method::Local as u32 {
+    let (number, link) = (head.server.load(), Link(head.link.load()));
+    if link.method() == Method::Local as u32 {
         return pass(path, Counter::PassLocal);
     }
-    let mut hop = Hop::default();
-    if !path.route(
-        u32::from(flow.family),
-        &flow.destination,
-        &flow.source,
-        &mut hop,
-    ) {
-        return drop(path, Counter::DropNoRoute);
-    }
-    if flow.ttl <= 1 {
-        return answer_server(path, flow, rewrite.server, icmp::TTL);
-    }
-    if flow.largest > hop.mtu {
-        return answer_server(path, flow, rewrite.server, icmp::too_big(hop.mtu));
+    let mut hop = Hop {
+        mtu: flow.largest,
+        ..Hop::default()
+    };
+    match way_to_client(path, flow, &mut hop) {
+        Ok(()) => {}
+        Err(outcome) => return outcome,
     }
     if !direct::age(path, flow) {
         return drop(path, Counter::DropNoRoom);
     }
     path.count(Counter::DirectReply);
-    path.account(rewrite.server, Traffic::Out(flow.packets, flow.bytes));
+    path.account(number, Traffic::Out(flow.packets, flow.bytes));
     path.transmit(&hop) as u32
 }
 
-/// Answers a server: from the director's own address on its side, since the packet's destination is
-/// the client.
+/// What a forwarding step asks of [`crate::director`]: an [`Action`], or that an ICMP error be sent.
+/// In a number: the action, [`Outcome::ANSWER_CLIENT`] or [`Outcome::ANSWER_SERVER`] in the low four
+/// bits, and what [`icmp::answer`] is told above.
+pub struct Outcome;
+
+impl Outcome {
+    /// Tell the client.
+    pub const ANSWER_CLIENT: u32 = 3;
+    /// Tell the server.
+    pub const ANSWER_SERVER: u32 = 4;
+}
+
 #[inline(always)]
-fn answer_server<P: Path>(path: &mut P, flow: &Flow, server: u32, what: u32) -> u32 {
-    let mut about = *flow;
-    if let Some(server) = path.server(server) {
-        about.destination = core::array::from_fn(|i| server.own_address[i].load());
+fn answer_client(what: u32) -> u32 {
+    Outcome::ANSWER_CLIENT | what << 4
+}
+
+#[inline(always)]
+fn answer_server(what: u32) -> u32 {
+    Outcome::ANSWER_SERVER | what << 4
+}
+
+/// Finds the way back to the client, and whether the packet may take it.
+#[inline(always)]
+fn way_to_client<P: Path>(path: &mut P, flow: &Flow, hop: &mut Hop) -> Result<(), u32> {
+    if !path.route(u32::from(flow.family), &flow.destination, &flow.source, hop) {
+        return Err(drop(path, Counter::DropNoRoute));
     }
-    path.answer(&about, what)
+    if flow.ttl <= 1 {
+        return Err(answer_server(icmp::TTL));
+    }
+    if flow.largest > hop.mtu {
+        return Err(answer_server(icmp::too_big(hop.mtu)));
+    }
+    Ok(())
+}
+
+/// The packet was changed.
+pub const WRITTEN: u32 = 1;
+
+/// Puts the packet into a tunnel to server number `server`; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn wrap<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    let Some(server) = path.server(server) else {
+        return 0;
+    };
+    let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
+    let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
+    u32::from(tunnel::wrap(path, flow, &own, &address))
+}
+
+/// Rewrites the packet by the NAT slot at `index`, as a reply or as a request; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn translate<P: Path>(path: &mut P, flow: &Flow, index: u32, is_reply: u32) -> u32 {
+    let Some(rewrite) = rewrite_of(path, flow, index) else {
+        return 0;
+    };
+    let side = if is_reply != 0 {
+        Side::Source
+    } else {
+        Side::Destination
+    };
+    u32::from(nat::rewrite(path, flow, &rewrite, side))
+}
+
+/// Asks the kernel for the way to a server of which the daemon knows none; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
+    let Some(server) = path.server(server) else {
+        return 0;
+    };
+    let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
+    let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
+    hop.mtu = flow.largest;
+    u32::from(path.route(u32::from(flow.family), &address, &own, hop))
 }
 
 /// The steps that XDP takes for a packet that the express way has found to be simple.

@@ -2,7 +2,7 @@
 
 use rvs_abi::protocol;
 
-use super::{direct, nat::bytes_of};
+use super::direct::{self, age_word};
 use crate::{Flow, Path, checksum};
 
 /// Bytes that the outer header takes.
@@ -31,57 +31,32 @@ pub(super) fn wrap<P: Path>(
 
 #[inline(always)]
 fn wrap_v4<P: Path>(path: &mut P, flow: &Flow, source: &[u32; 4], destination: &[u32; 4]) -> bool {
-    let length = (length_of(path, flow) + 20).to_be_bytes();
-    let (s, d) = (source[0].to_ne_bytes(), destination[0].to_ne_bytes());
+    let length = (length_of(path, flow) + 20) as u16;
     // DF is the inner packet's (IPVS: pmtu_disc). Only what may be fragmented needs an identification.
     let dont_fragment = flow.flags & Flow::DONT_FRAGMENT != 0;
-    let id = if dont_fragment {
-        [0, 0]
-    } else {
-        (path.random() as u16).to_ne_bytes()
-    };
     let mut header = [
-        0x45,
-        outer_tos(flow.tos),
-        length[2],
-        length[3],
-        id[0],
-        id[1],
-        if dont_fragment { 0x40 } else { 0 },
-        0,
-        flow.ttl.wrapping_sub(1),
-        protocol::IPIP,
-        0,
-        0,
-        s[0],
-        s[1],
-        s[2],
-        s[3],
-        d[0],
-        d[1],
-        d[2],
-        d[3],
+        0x45 | u32::from(outer_tos(flow.tos)) << 8 | u32::from(length.to_be()) << 16,
+        if dont_fragment {
+            0x40 << 16
+        } else {
+            path.random() & 0xffff
+        },
+        age_word(flow.ttl.wrapping_sub(1), protocol::IPIP, 0),
+        source[0],
+        destination[0],
     ];
-    let sum = (!checksum::fold(checksum::sum(&header))).to_ne_bytes();
-    header[10] = sum[0];
-    header[11] = sum[1];
+    header[2] |= u32::from(!checksum::fold(checksum::sum_words(&header))) << 16;
     path.encapsulate(&header)
 }
 
 #[inline(always)]
 fn wrap_v6<P: Path>(path: &mut P, flow: &Flow, source: &[u32; 4], destination: &[u32; 4]) -> bool {
-    let length = length_of(path, flow).to_be_bytes();
-    let tos = outer_tos(flow.tos);
-    let mut header = [0; 40];
-    header[0] = 0x60 | tos >> 4;
-    header[1] = tos << 4;
-    header[4] = length[2];
-    header[5] = length[3];
-    header[6] = protocol::IPV6;
-    header[7] = flow.ttl.wrapping_sub(1);
-    header[8..24].copy_from_slice(&bytes_of(source));
-    header[24..40].copy_from_slice(&bytes_of(destination));
-    path.encapsulate(&header)
+    let length = length_of(path, flow) as u16;
+    let ttl = u32::from(flow.ttl.wrapping_sub(1));
+    let first = (6 << 28 | u32::from(outer_tos(flow.tos)) << 20).to_be();
+    let second = u32::from(length.to_be()) | u32::from(protocol::IPV6) << 16 | ttl << 24;
+    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (*source, *destination);
+    path.encapsulate(&[first, second, s0, s1, s2, s3, d0, d1, d2, d3])
 }
 
 /// The inner IP packet's length as it lies in the frame, super-packets whole: segmentation writes

@@ -6,20 +6,24 @@
 use rvs_abi::{Counter, protocol};
 
 use super::{TOO_BIG, TTL};
-use crate::{Action, Flow, Path, checksum, director::drop, forward::nat::bytes_of};
+use crate::{
+    Action, Flow, NONE, Path, checksum, connection, director::drop, forward::direct::age_word,
+};
 
 /// What IPv4 answers quote at most: a header with all options, and eight bytes.
-const QUOTE4: usize = 68;
+const QUOTE4: u32 = 68;
 /// What IPv6 answers quote at most: a header, room for extension headers, and a TCP header.
-const QUOTE6: usize = 104;
-/// The least: a header and eight bytes.
-const SHORT4: usize = 28;
-const SHORT6: usize = 48;
+const QUOTE6: u32 = 104;
+/// The least: a header and eight bytes. All four are whole words.
+const SHORT4: u32 = 28;
+const SHORT6: u32 = 48;
 
-/// Sends the error `what` about the packet, from the packet's destination to its source. `what` is a
-/// kind of this module's parent, with the MTU above bit 8. The result is an [`Action`] as a number.
+/// Sends the error `what` about the packet to its source. `what` is a kind of this module's parent, with
+/// the MTU above bit 8. The error comes from the packet's destination; or, where that is a client and
+/// not the director, from the director's own address on the side of the server of slot `index`
+/// (else [`NONE`]). The result is an [`Action`] as a number.
 #[inline(always)]
-pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32) -> u32 {
+pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 {
     let kind = what & 0xff;
     let unanswered = match kind {
         TOO_BIG => Counter::DropTooBig,
@@ -39,12 +43,29 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32) -> u32 {
             Action::Drop as u32
         };
     }
-    let written = match (flow.is_v6(), flow.largest as usize) {
-        (false, QUOTE4..) => write_v4::<QUOTE4, P>(path, flow, what),
-        (false, _) => write_v4::<SHORT4, P>(path, flow, what),
-        (true, QUOTE6..) => write_v6::<QUOTE6, P>(path, flow, what),
-        (true, _) => write_v6::<SHORT6, P>(path, flow, what),
+    let quoted = match (flow.is_v6(), flow.largest) {
+        (false, QUOTE4..) => QUOTE4,
+        (false, _) => SHORT4,
+        (true, QUOTE6..) => QUOTE6,
+        (true, _) => SHORT6,
     };
+    let mut sum = 0;
+    for word in 0..QUOTE6 / 4 {
+        if word * 4 >= quoted {
+            break;
+        }
+        let Some(quote) = path.read_words::<1>(flow.network + word * 4) else {
+            return drop(path, Counter::DropNoRoom);
+        };
+        sum = checksum::add(sum, quote[0]);
+    }
+    let from = source(path, flow, index);
+    let written = path.resize(flow.network + quoted)
+        && if flow.is_v6() {
+            write_v6(path, flow, what, quoted, sum, &from)
+        } else {
+            write_v4(path, flow, what, quoted, sum, from[0])
+        };
     if !written {
         return drop(path, Counter::DropNoRoom);
     }
@@ -54,6 +75,19 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32) -> u32 {
         _ => Counter::AnswerUnreachable,
     });
     path.bounce() as u32
+}
+
+/// Where the error comes from.
+#[inline(always)]
+fn source<P: Path>(path: &P, flow: &Flow, index: u32) -> [u32; 4] {
+    if index == NONE {
+        return flow.destination;
+    }
+    let server =
+        connection::head(path, flow, index).and_then(|head| path.server(head.server.load()));
+    server.map_or(flow.destination, |server| {
+        core::array::from_fn(|i| server.own_address[i].load())
+    })
 }
 
 /// Takes one from this tick's allowance.
@@ -70,87 +104,89 @@ fn allowed<P: Path>(path: &P) -> bool {
     settings.icmp_sent.add(1) < settings.icmp_per_tick.load()
 }
 
+/// Puts IPv4 and ICMP headers before the quote, whose sum is `sum`.
 #[inline(always)]
-fn write_v4<const N: usize, P: Path>(path: &mut P, flow: &Flow, what: u32) -> bool {
-    let Some(quote) = path.read::<N>(flow.network) else {
-        return false;
-    };
+fn write_v4<P: Path>(
+    path: &mut P,
+    flow: &Flow,
+    what: u32,
+    quoted: u32,
+    sum: u32,
+    from: u32,
+) -> bool {
     let (kind, code, mtu) = match what & 0xff {
-        TOO_BIG => (3, 4, ((what >> 8) as u16).to_be_bytes()),
-        TTL => (11, 0, [0, 0]),
-        _ => (3, 3, [0, 0]),
+        TOO_BIG => (3, 4, (what >> 8) as u16),
+        TTL => (11, 0, 0),
+        _ => (3, 3, 0),
     };
-    let length = (20 + 8 + N as u16).to_be_bytes();
-    let (s, d) = (
-        flow.destination[0].to_ne_bytes(),
-        flow.source[0].to_ne_bytes(),
-    );
+    let length = (20 + 8 + quoted) as u16;
+    let icmp = [kind | code << 8, u32::from(mtu.to_be()) << 16];
+    // Precedence "internetwork control" (RFC 1812 section 4.3.2.5); DF; 64 hops.
     let mut header = [
-        0x45,
-        0xc0,
-        length[0],
-        length[1],
-        0,
-        0,
-        0x40,
-        0,
-        64,
-        protocol::ICMP,
-        0,
-        0, // RFC 1812 4.3.2.5: precedence 6
-        s[0],
-        s[1],
-        s[2],
-        s[3],
-        d[0],
-        d[1],
-        d[2],
-        d[3],
+        0x45 | 0xc0 << 8 | u32::from(length.to_be()) << 16,
+        0x40 << 16,
+        age_word(64, protocol::ICMP, 0),
+        from,
+        flow.source[0],
+        icmp[0],
+        icmp[1],
     ];
-    let sum = (!checksum::fold(checksum::sum(&header))).to_ne_bytes();
-    header[10] = sum[0];
-    header[11] = sum[1];
-    let mut icmp = [kind, code, 0, 0, 0, 0, mtu[0], mtu[1]];
-    let sum =
-        (!checksum::fold(checksum::add(checksum::sum(&icmp), checksum::sum(&quote)))).to_ne_bytes();
-    icmp[2] = sum[0];
-    icmp[3] = sum[1];
-    path.resize(flow.network + 28 + N as u32)
-        && path.write(flow.network, &header)
-        && path.write(flow.network + 20, &icmp)
-        && path.write(flow.network + 28, &quote)
+    let own = [header[0], header[1], header[2], header[3], header[4]];
+    header[2] |= u32::from(!checksum::fold(checksum::sum_words(&own))) << 16;
+    header[5] |= u32::from(!checksum::fold(checksum::add(
+        sum,
+        checksum::sum_words(&icmp),
+    ))) << 16;
+    path.push(&header)
 }
 
+/// Puts IPv6 and ICMPv6 headers before the quote, whose sum is `sum`.
 #[inline(always)]
-fn write_v6<const N: usize, P: Path>(path: &mut P, flow: &Flow, what: u32) -> bool {
-    let Some(quote) = path.read::<N>(flow.network) else {
-        return false;
-    };
+fn write_v6<P: Path>(
+    path: &mut P,
+    flow: &Flow,
+    what: u32,
+    quoted: u32,
+    sum: u32,
+    from: &[u32; 4],
+) -> bool {
     let (kind, code, mtu) = match what & 0xff {
-        TOO_BIG => (2, 0, (what >> 8).to_be_bytes()),
-        TTL => (3, 0, [0; 4]),
-        _ => (1, 4, [0; 4]),
+        TOO_BIG => (2, 0, what >> 8),
+        TTL => (3, 0, 0),
+        _ => (1, 4, 0),
     };
-    let length = 8 + N as u16;
-    let [high, low] = length.to_be_bytes();
-    let front = [0x60, 0, 0, 0, high, low, protocol::ICMPV6, 64];
-    let mut icmp = [kind, code, 0, 0, mtu[0], mtu[1], mtu[2], mtu[3]];
+    let length = u32::from(((8 + quoted) as u16).to_be());
+    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (*from, flow.source);
+    let mut icmp = kind | code << 8;
     // The pseudo-header: addresses, length, next header (RFC 8200 section 8.1).
-    let mut sum = checksum::sum(&icmp);
-    sum = checksum::add(sum, checksum::sum(&quote));
-    for i in 0..4 {
-        sum = checksum::add(sum, flow.source[i]);
-        sum = checksum::add(sum, flow.destination[i]);
-    }
-    sum = checksum::add(sum, u32::from(length.to_be()));
-    sum = checksum::add(sum, u32::from(u16::from(protocol::ICMPV6).to_be()));
-    let sum = (!checksum::fold(sum)).to_ne_bytes();
-    icmp[2] = sum[0];
-    icmp[3] = sum[1];
-    path.resize(flow.network + 48 + N as u32)
-        && path.write(flow.network, &front)
-        && path.write(flow.network + 8, &bytes_of(&flow.destination))
-        && path.write(flow.network + 24, &bytes_of(&flow.source))
-        && path.write(flow.network + 40, &icmp)
-        && path.write(flow.network + 48, &quote)
+    let pseudo = [
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
+        length,
+        u32::from(u16::from(protocol::ICMPV6).to_be()),
+    ];
+    let mut sum = checksum::add(sum, checksum::sum_words(&pseudo));
+    sum = checksum::add(sum, checksum::add(icmp, mtu.to_be()));
+    icmp |= u32::from(!checksum::fold(sum)) << 16;
+    let second = length | u32::from(protocol::ICMPV6) << 16 | 64 << 24;
+    path.push(&[
+        0x60,
+        second,
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
+        icmp,
+        mtu.to_be(),
+    ])
 }

@@ -6,176 +6,149 @@
 //! - a quoted *request* behind NAT (client to server): the error is for the client. The quoted
 //!   destination, and the error's own source, become the virtual service.
 
-use rvs_abi::{Counter, Method, Role, protocol, slot::Link};
+use rvs_abi::{Counter, Role, protocol, slot::Link};
 
 use crate::{
-    Action, Flow, Hop, NONE, Path, checksum,
-    connection::{self},
-    director::{drop, pass},
-    forward::{self, Rewrite, Side, nat::bytes_of},
-    parse::word,
+    Flow, Hop, NONE, Path, checksum, connection,
+    director::drop,
+    forward::{
+        self, Side,
+        direct::{age_word, aged_checksum},
+    },
+    parse::{half, ipv4, ipv6},
 };
 
-/// Follows the error to its connection, or leaves it to the host. The result is an [`Action`] as a
-/// number.
+/// The quoted packet was understood, or the error rewritten.
+pub(super) const READ: u32 = 1;
+
+/// The index of the connection's slot that the quoted packet names when reversed, or [`NONE`].
 #[inline(always)]
-pub fn follow<P: Path>(path: &mut P, flow: &Flow) -> u32 {
-    let quoted_at = flow.transport + 8;
+pub fn follow<P: Path>(path: &P, flow: &Flow) -> u32 {
     let mut quoted = Flow::default();
-    let read = if flow.is_v6() {
-        read_v6(path, quoted_at, &mut quoted)
-    } else {
-        read_v4(path, quoted_at, &mut quoted)
-    };
-    if !read {
-        return pass(path, Counter::PassIcmp);
+    if path.read_quoted(flow, &mut quoted) != READ || flow.destination != quoted.source {
+        return NONE;
     }
-    let index = path.find_returning(&quoted);
-    if index == NONE || flow.destination != quoted.source {
-        return pass(path, Counter::PassIcmp);
-    }
-    let Some(rewrite) = forward::rewrite_of(path, flow, index) else {
-        return pass(path, Counter::PassIcmp);
-    };
-    if flow.ttl <= 1 {
-        return drop(path, Counter::DropTtl);
-    }
-    let side = match connection::link_of(path, flow, index).role() {
-        Role::Request => Side::Destination,
-        Role::Reply => Side::Source,
-    };
-    let outcome = match (side, Method::from_number(Link(rewrite.link).method())) {
-        (Side::Destination, Some(Method::Direct | Method::Tunnel)) => {
-            path.count(Counter::IcmpForward);
-            return path.request(flow, index);
-        }
-        (Side::Destination, Some(Method::Nat)) => to_server(path, flow, &quoted, &rewrite),
-        (Side::Source, Some(Method::Nat)) => to_client(path, flow, &quoted, &rewrite),
-        _ => return pass(path, Counter::PassLocal),
-    };
-    if outcome == Action::Transmit as u32 {
-        path.count(Counter::IcmpForward);
-    }
-    outcome
+    path.find_returning(&quoted)
 }
 
+/// Sends an error about a NAT connection to whom it is for. The result is an [`Action`] as a number.
 #[inline(always)]
-fn to_server<P: Path>(path: &mut P, flow: &Flow, quoted: &Flow, rewrite: &Rewrite) -> u32 {
-    let now = path.now();
-    let Some(server) = path.server(rewrite.server) else {
+pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
+    let Some(head) = connection::head(path, flow, index) else {
         return drop(path, Counter::DropNoRoute);
     };
-    let mut hop = forward::hop_to(server, now, path);
-    if hop.ifindex == 0
-        && !path.route(
+    let (number, role) = (head.server.load(), Link(head.link.load()).role());
+    let mut hop = Hop {
+        mtu: flow.largest,
+        ..Hop::default()
+    };
+    let known = match role {
+        Role::Reply => path.route(
             u32::from(flow.family),
-            &rewrite.address,
+            &flow.destination,
             &flow.source,
             &mut hop,
-        )
-    {
+        ),
+        Role::Request => {
+            let now = path.now();
+            let Some(server) = path.server(number) else {
+                return drop(path, Counter::DropNoRoute);
+            };
+            hop = forward::hop_to(server, now);
+            hop.ifindex != 0 || path.ask(flow, number, &mut hop) == READ
+        }
+    };
+    if !known {
         return drop(path, Counter::DropNoRoute);
     }
-    send(path, flow, quoted, rewrite, Side::Destination, &hop)
-}
-
-#[inline(always)]
-fn to_client<P: Path>(path: &mut P, flow: &Flow, quoted: &Flow, rewrite: &Rewrite) -> u32 {
-    let mut hop = Hop::default();
-    if !path.route(
-        u32::from(flow.family),
-        &flow.destination,
-        &rewrite.address,
-        &mut hop,
-    ) {
-        return drop(path, Counter::DropNoRoute);
-    }
-    send(path, flow, quoted, rewrite, Side::Source, &hop)
-}
-
-/// Rewrites and sends; `side` is that of the error, and the other one of what it quotes.
-#[inline(always)]
-fn send<P: Path>(
-    path: &mut P,
-    flow: &Flow,
-    quoted: &Flow,
-    rewrite: &Rewrite,
-    side: Side,
-    hop: &Hop,
-) -> u32 {
     if flow.largest > hop.mtu {
         return drop(path, Counter::DropTooBig);
     }
-    // The quoted packet went the other way.
-    let ports = rewrite.ports.rotate_left(16);
-    let written = if flow.is_v6() {
-        rewrite_v6(path, flow, quoted, &rewrite.address, ports, side)
-    } else {
-        rewrite_v4(path, flow, quoted, rewrite.address[0], ports, side)
-    };
-    if !written {
+    if path.mend(flow, index) != READ {
         return drop(path, Counter::DropNoRoom);
     }
-    path.transmit(hop) as u32
+    path.transmit(&hop) as u32
+}
+
+/// Reads the addresses and ports of the packet that the ICMP error `flow` quotes; [`READ`] or 0.
+#[inline(always)]
+pub fn read_quoted<P: Path>(path: &P, flow: &Flow, quoted: &mut Flow) -> u32 {
+    let at = flow.transport + 8;
+    u32::from(if flow.is_v6() {
+        read_v6(path, at, quoted)
+    } else {
+        read_v4(path, at, quoted)
+    })
+}
+
+/// Rewrites the error and what it quotes by the NAT slot at `index`; [`READ`] or 0.
+#[inline(always)]
+pub fn mend<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
+    let mut quoted = Flow::default();
+    if path.read_quoted(flow, &mut quoted) != READ {
+        return 0;
+    }
+    let Some(head) = connection::head(path, flow, index) else {
+        return 0;
+    };
+    let side = match Link(head.link.load()).role() {
+        Role::Request => Side::Destination,
+        Role::Reply => Side::Source,
+    };
+    // The quoted packet went the other way.
+    let ports = head.rewrite_ports.load().rotate_left(16);
+    u32::from(if flow.is_v6() {
+        let Some(slot) = path.slot6(index) else {
+            return 0;
+        };
+        let address = core::array::from_fn(|i| slot.rewrite[i].load());
+        rewrite_v6(path, flow, &quoted, &address, ports, side)
+    } else {
+        let Some(slot) = path.slot4(index) else {
+            return 0;
+        };
+        let address = slot.rewrite[0].load();
+        rewrite_v4(path, flow, &quoted, address, ports, side)
+    })
 }
 
 #[inline(always)]
 fn read_v4<P: Path>(path: &P, at: u32, quoted: &mut Flow) -> bool {
-    let Some(header) = path.read::<20>(at) else {
+    let Some(header) = path.read_words::<5>(at) else {
         return false;
     };
-    let length = u32::from(header[0] & 0xf) * 4;
-    if header[0] >> 4 != 4
-        || length < 20
-        || u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0
-    {
+    let length = (header[0] & 0xf) * 4;
+    if header[0] >> 4 & 0xf != 4 || length < 20 || half(header[1], 1) & 0x1fff != 0 {
         return false;
     }
-    quoted.family = rvs_abi::family::V4;
-    quoted.source[0] = word([header[12], header[13], header[14], header[15]]);
-    quoted.destination[0] = word([header[16], header[17], header[18], header[19]]);
-    quoted.header_checksum = u16::from_ne_bytes([header[10], header[11]]);
-    read_ports(path, quoted, at, length, header[9])
+    ipv4::fill(quoted, &header);
+    read_ports(path, quoted, at, length)
 }
 
 #[inline(always)]
 fn read_v6<P: Path>(path: &P, at: u32, quoted: &mut Flow) -> bool {
-    let Some(header) = path.read::<40>(at) else {
+    let Some(header) = path.read_words::<10>(at) else {
         return false;
     };
-    if header[0] >> 4 != 6 {
+    if header[0] >> 4 & 0xf != 6 {
         return false;
     }
-    quoted.family = rvs_abi::family::V6;
-    for i in 0..4 {
-        quoted.source[i] = word([
-            header[8 + i * 4],
-            header[9 + i * 4],
-            header[10 + i * 4],
-            header[11 + i * 4],
-        ]);
-        quoted.destination[i] = word([
-            header[24 + i * 4],
-            header[25 + i * 4],
-            header[26 + i * 4],
-            header[27 + i * 4],
-        ]);
-    }
-    read_ports(path, quoted, at, 40, header[6])
+    ipv6::fill(quoted, &header);
+    quoted.protocol = (header[1] >> 16) as u8;
+    read_ports(path, quoted, at, 40)
 }
 
 #[inline(always)]
-fn read_ports<P: Path>(path: &P, quoted: &mut Flow, at: u32, header: u32, protocol: u8) -> bool {
+fn read_ports<P: Path>(path: &P, quoted: &mut Flow, at: u32, header: u32) -> bool {
     quoted.network = at;
     quoted.transport = at + header;
-    quoted.protocol = protocol;
-    if protocol != protocol::TCP && protocol != protocol::UDP {
+    if quoted.protocol != protocol::TCP && quoted.protocol != protocol::UDP {
         return false;
     }
-    let Some(ports) = path.read::<4>(quoted.transport) else {
+    let Some(ports) = path.read_words::<1>(quoted.transport) else {
         return false;
     };
-    quoted.ports = word(ports);
+    quoted.ports = ports[0];
     true
 }
 
@@ -189,41 +162,36 @@ fn rewrite_v4<P: Path>(
     side: Side,
 ) -> bool {
     let ttl = flow.ttl.wrapping_sub(1);
-    let (outer_old, inner_old) = match side {
-        Side::Destination => (flow.destination[0], quoted.source[0]),
-        Side::Source => (flow.source[0], quoted.destination[0]),
+    let (outer_old, inner_old, outer_at, inner_at) = match side {
+        Side::Destination => (flow.destination[0], quoted.source[0], 16, 12),
+        Side::Source => (flow.source[0], quoted.destination[0], 12, 16),
     };
-    let aged = checksum::difference(
-        u32::from(u16::from_ne_bytes([flow.ttl, flow.protocol])),
-        u32::from(u16::from_ne_bytes([ttl, flow.protocol])),
-    );
     let outer_sum = checksum::update(
-        flow.header_checksum,
-        checksum::add(aged, checksum::difference(outer_old, address)),
+        aged_checksum(flow, ttl),
+        checksum::difference(outer_old, address),
     );
     let inner_sum = checksum::update(
         quoted.header_checksum,
         checksum::difference(inner_old, address),
     );
-    let (outer_at, inner_at) = match side {
-        Side::Destination => (16, 12),
-        Side::Source => (12, 16),
-    };
-    let Some(sum) = path.read::<2>(flow.transport + 2) else {
+    let Some(icmp) = path.read_words::<1>(flow.transport) else {
         return false;
     };
     // The quoted header's address and its checksum cancel out: only the ports show in ICMP's sum.
     let icmp_sum = checksum::update(
-        u16::from_ne_bytes(sum),
+        (icmp[0] >> 16) as u16,
         checksum::difference(quoted.ports, ports),
     );
-    let s = outer_sum.to_ne_bytes();
-    path.write(flow.network + 8, &[ttl, flow.protocol, s[0], s[1]])
-        && path.write(flow.network + outer_at, &address.to_ne_bytes())
-        && path.write(quoted.network + 10, &inner_sum.to_ne_bytes())
-        && path.write(quoted.network + inner_at, &address.to_ne_bytes())
-        && path.write(quoted.transport, &ports.to_ne_bytes())
-        && path.write(flow.transport + 2, &icmp_sum.to_ne_bytes())
+    let inner_age = age_word(quoted.ttl, quoted.protocol, inner_sum);
+    path.write_words(flow.network + 8, &[age_word(ttl, flow.protocol, outer_sum)])
+        && path.write_words(flow.network + outer_at, &[address])
+        && path.write_words(quoted.network + 8, &[inner_age])
+        && path.write_words(quoted.network + inner_at, &[address])
+        && path.write_words(quoted.transport, &[ports])
+        && path.write_words(
+            flow.transport,
+            &[icmp[0] & 0xffff | u32::from(icmp_sum) << 16],
+        )
 }
 
 #[inline(always)]
@@ -239,7 +207,7 @@ fn rewrite_v6<P: Path>(
         Side::Destination => (24, 8, &flow.destination, &quoted.source),
         Side::Source => (8, 24, &flow.source, &quoted.destination),
     };
-    let Some(sum) = path.read::<2>(flow.transport + 2) else {
+    let Some(icmp) = path.read_words::<1>(flow.transport) else {
         return false;
     };
     let mut change = checksum::address_difference(outer_old, address, true);
@@ -248,11 +216,13 @@ fn rewrite_v6<P: Path>(
         checksum::address_difference(inner_old, address, true),
     );
     change = checksum::add(change, checksum::difference(quoted.ports, ports));
-    let icmp_sum = checksum::update(u16::from_ne_bytes(sum), change);
-    let bytes = bytes_of(address);
+    let icmp_sum = checksum::update((icmp[0] >> 16) as u16, change);
     path.write(flow.network + 7, &[flow.ttl.wrapping_sub(1)])
-        && path.write(flow.network + outer_at, &bytes)
-        && path.write(quoted.network + inner_at, &bytes)
-        && path.write(quoted.transport, &ports.to_ne_bytes())
-        && path.write(flow.transport + 2, &icmp_sum.to_ne_bytes())
+        && path.write_words(flow.network + outer_at, address)
+        && path.write_words(quoted.network + inner_at, address)
+        && path.write_words(quoted.transport, &[ports])
+        && path.write_words(
+            flow.transport,
+            &[icmp[0] & 0xffff | u32::from(icmp_sum) << 16],
+        )
 }

@@ -2,35 +2,29 @@
 
 use rvs_abi::{family, protocol};
 
-use super::{FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, measure, transport, word};
+use super::{FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, measure, transport};
 use crate::{Flow, Packet};
 
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     let network = packet.network_offset();
-    let Some(header) = packet.read::<20>(network) else {
+    let Some(header) = packet.read_words::<5>(network) else {
         return MALFORMED;
     };
-    let header_length = u32::from(header[0] & 0xf) * 4;
-    let length = u32::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[0] >> 4 != 4 || header_length < 20 {
+    let header_length = (header[0] & 0xf) * 4;
+    let length = u32::from(half(header[0], 1));
+    if header[0] >> 4 & 0xf != 4 || header_length < 20 {
         return MALFORMED;
     }
-    flow.family = family::V4;
+    let fragment = half(header[1], 1);
     flow.network = network;
     flow.transport = network + header_length;
-    flow.tos = header[1];
-    flow.ttl = header[8];
-    flow.protocol = header[9];
-    flow.header_checksum = u16::from_ne_bytes([header[10], header[11]]);
-    flow.source[0] = word([header[12], header[13], header[14], header[15]]);
-    flow.destination[0] = word([header[16], header[17], header[18], header[19]]);
+    fill(flow, &header);
     if !measure(packet, flow, length)
         || (flow.flags & Flow::SEGMENTED == 0 && length < header_length)
     {
         return MALFORMED;
     }
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
     if fragment & 0x4000 != 0 {
         flow.flags |= Flow::DONT_FRAGMENT;
     }
@@ -53,4 +47,16 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
         Some([3 | 4 | 11]) if payload >= 8 => ICMP_ERROR,
         _ => ICMP_OTHER,
     }
+}
+
+/// Takes what does not depend on lengths from a header's words.
+#[inline(always)]
+pub(crate) fn fill(flow: &mut Flow, header: &[u32; 5]) {
+    flow.family = family::V4;
+    flow.tos = (header[0] >> 8) as u8;
+    flow.ttl = header[2] as u8;
+    flow.protocol = (header[2] >> 8) as u8;
+    flow.header_checksum = (header[2] >> 16) as u16;
+    flow.source[0] = header[3];
+    flow.destination[0] = header[4];
 }

@@ -2,7 +2,7 @@
 
 use rvs_abi::{family, protocol};
 
-use super::{FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, measure, transport, word};
+use super::{FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, measure, transport};
 use crate::{Flow, Packet};
 
 const HOP_BY_HOP: u8 = 0;
@@ -16,38 +16,18 @@ const EXTENSIONS: u32 = 6;
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     let network = packet.network_offset();
-    let Some(header) = packet.read::<40>(network) else {
+    let Some(header) = packet.read_words::<10>(network) else {
         return MALFORMED;
     };
-    if header[0] >> 4 != 6 {
+    if header[0] >> 4 & 0xf != 6 {
         return MALFORMED;
     }
-    flow.family = family::V6;
     flow.network = network;
-    flow.tos = header[0] << 4 | header[1] >> 4;
-    flow.ttl = header[7];
-    for i in 0..4 {
-        flow.source[i] = word([
-            header[8 + i * 4],
-            header[9 + i * 4],
-            header[10 + i * 4],
-            header[11 + i * 4],
-        ]);
-        flow.destination[i] = word([
-            header[24 + i * 4],
-            header[25 + i * 4],
-            header[26 + i * 4],
-            header[27 + i * 4],
-        ]);
-    }
-    if !measure(
-        packet,
-        flow,
-        40 + u32::from(u16::from_be_bytes([header[4], header[5]])),
-    ) {
+    fill(flow, &header);
+    if !measure(packet, flow, 40 + u32::from(half(header[1], 0))) {
         return MALFORMED;
     }
-    let mut next = header[6];
+    let mut next = (header[1] >> 16) as u8;
     let mut skipped = 40;
     for _ in 0..EXTENSIONS {
         let length = match next {
@@ -95,4 +75,14 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
         },
         _ => OTHER,
     }
+}
+
+/// Takes what does not depend on lengths or extension headers from a header's words.
+#[inline(always)]
+pub(crate) fn fill(flow: &mut Flow, header: &[u32; 10]) {
+    flow.family = family::V6;
+    flow.tos = (u32::from_be(header[0]) >> 20) as u8;
+    flow.ttl = (header[1] >> 24) as u8;
+    flow.source = [header[2], header[3], header[4], header[5]];
+    flow.destination = [header[6], header[7], header[8], header[9]];
 }

@@ -3,8 +3,8 @@
 //! Contract: nothing here panics or loops without bound on any bytes; every field of the flow is
 //! inside the packet when the result is [`TRANSPORT`] or [`ICMP_ERROR`].
 
-mod ipv4;
-mod ipv6;
+pub(crate) mod ipv4;
+pub(crate) mod ipv6;
 mod transport;
 
 use crate::{Flow, Packet};
@@ -39,10 +39,10 @@ pub fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     }
 }
 
-/// The word of four bytes, in packet byte order.
+/// The first (`place` 0) or second (1) half of a word that was read from a packet, in host order.
 #[inline(always)]
-pub(crate) const fn word(bytes: [u8; 4]) -> u32 {
-    u32::from_ne_bytes(bytes)
+pub(crate) const fn half(word: u32, place: u32) -> u16 {
+    u16::from_be((word >> (place * 16)) as u16)
 }
 
 /// Sets what both families learn from lengths: `length` is the IP packet's by its header, `present`

@@ -1,6 +1,6 @@
 //! TCP (RFC 9293) and UDP (RFC 768) headers.
 
-use super::{MALFORMED_TRANSPORT, TRANSPORT, measure_segments, word};
+use super::{MALFORMED_TRANSPORT, TRANSPORT, half, measure_segments};
 use crate::{Flow, Packet};
 
 /// Reads the header; `payload` is how many bytes of the IP packet lie behind the IP headers.
@@ -8,22 +8,22 @@ use crate::{Flow, Packet};
 pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow, payload: u32) -> u32 {
     let header_length;
     if flow.is_tcp() {
-        let Some(header) = packet.read::<20>(flow.transport) else {
+        let Some(header) = packet.read_words::<5>(flow.transport) else {
             return MALFORMED_TRANSPORT;
         };
-        flow.ports = word([header[0], header[1], header[2], header[3]]);
-        flow.tcp_flags = header[13];
-        header_length = u32::from(header[12] >> 4) * 4;
+        flow.ports = header[0];
+        flow.tcp_flags = (header[3] >> 8) as u8;
+        header_length = (header[3] >> 4 & 0xf) * 4;
         if header_length < 20 {
             return MALFORMED_TRANSPORT;
         }
     } else {
-        let Some(header) = packet.read::<8>(flow.transport) else {
+        let Some(header) = packet.read_words::<2>(flow.transport) else {
             return MALFORMED_TRANSPORT;
         };
-        flow.ports = word([header[0], header[1], header[2], header[3]]);
+        flow.ports = header[0];
         header_length = 8;
-        let length = u32::from(u16::from_be_bytes([header[4], header[5]]));
+        let length = u32::from(half(header[1], 0));
         // A super-packet's length field is that of the whole, or none.
         if flow.flags & Flow::SEGMENTED == 0 && (length < 8 || length > payload) {
             return MALFORMED_TRANSPORT;
@@ -39,9 +39,9 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow, payload: u32) -> u32
 /// Reads only the ports.
 #[inline(always)]
 pub(super) fn ports<P: Packet>(packet: &P, flow: &mut Flow) -> bool {
-    let Some(ports) = packet.read::<4>(flow.transport) else {
+    let Some(ports) = packet.read_words::<1>(flow.transport) else {
         return false;
     };
-    flow.ports = word(ports);
+    flow.ports = ports[0];
     true
 }

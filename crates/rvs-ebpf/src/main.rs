@@ -1,0 +1,96 @@
+//! The kernel side: binds `rvs-core` to BPF contexts and maps. It decides nothing itself.
+//!
+//! Programs: `rvs_ingress` (tc, the whole way), `rvs_express` (XDP, the express way),
+//! `rvs_decapsulate` (tc, on tunnel-mode real servers), and three that user space runs itself
+//! (`BPF_PROG_TEST_RUN`): `rvs_sweep`, `rvs_insert`, `rvs_clock`.
+//!
+//! All `unsafe` of the packet path is in this crate: reading packet memory between `data` and
+//! `data_end`, calling kernel helpers, and turning map pointers into references. The verifier
+//! proves each access again at load time.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod insertion;
+mod maps;
+mod requests;
+mod skb;
+mod stages;
+mod xdp;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, xdp_action},
+    macros::{classifier, xdp as xdp_program},
+    programs::{TcContext, XdpContext},
+};
+use rvs_abi::Counter;
+use rvs_core::{Action, decapsulate, director, express};
+
+/// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
+/// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
+const NEXT: i32 = -1;
+const REDIRECT: i32 = 7;
+const PACKET_HOST: u32 = 0;
+
+/// The director: everything that comes in on an interface.
+#[classifier]
+pub fn rvs_ingress(context: TcContext) -> i32 {
+    let mut path = skb::Skb::new(context.skb.skb);
+    // Promiscuous interfaces and flooding switches show us frames for others.
+    if path.packet_type() != PACKET_HOST {
+        return NEXT;
+    }
+    if path.is_tagged() {
+        maps::count(Counter::PassTagged);
+        return NEXT;
+    }
+    let Some(flow) = maps::cleared_flow() else {
+        return NEXT;
+    };
+    let action = director::direct(&mut path, flow);
+    if action == Action::Transmit as u32 {
+        REDIRECT
+    } else if action == Action::Drop as u32 {
+        TC_ACT_SHOT
+    } else {
+        NEXT
+    }
+}
+
+/// The director's express way.
+#[xdp_program]
+pub fn rvs_express(context: XdpContext) -> u32 {
+    let mut path = xdp::Xdp::new(context.ctx);
+    if !path.is_for_us() {
+        return xdp_action::XDP_PASS;
+    }
+    match express::express(&mut path) {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
+        Action::Transmit => xdp_action::XDP_REDIRECT,
+    }
+}
+
+/// A tunnel-mode real server.
+#[classifier]
+pub fn rvs_decapsulate(context: TcContext) -> i32 {
+    let mut packet = skb::Skb::new(context.skb.skb);
+    if packet.packet_type() != PACKET_HOST || packet.is_tagged() {
+        return NEXT;
+    }
+    match decapsulate::decapsulate(&mut packet) {
+        Action::Drop => TC_ACT_SHOT,
+        Action::Pass | Action::Transmit => NEXT,
+    }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,314 @@
+//! The maps, and `rvs-core`'s tables bound to them.
+//!
+//! Arrays are mmapable: the daemon reads them without a system call, and their values begin at a
+//! page, so that a slot is a cache line. User space sets the sizes at load.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_loop},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray},
+};
+use rvs_abi::{
+    AddressKey, COUNTERS, Counter, Server, ServerStats, Service, ServiceKey, Settings, Slot4,
+    Slot6, Word32,
+};
+use rvs_core::{
+    Flow,
+    tables::{Step, Traffic},
+};
+
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static SLOTS4: Array<Slot4> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static SLOTS6: Array<Slot6> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static SERVICES: Array<Service> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+#[map]
+static SERVERS: Array<Server> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+#[map]
+static MEMBERS: Array<Word32> = Array::with_max_entries(16384, BPF_F_MMAPABLE);
+#[map]
+static SERVICE_INDEX: HashMap<ServiceKey, u32> = HashMap::with_max_entries(1024, 0);
+#[map]
+static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(4096, 0);
+#[map]
+static DEVICES: Array<Device> = Array::with_max_entries(DEVICES_MAX, BPF_F_MMAPABLE);
+#[map]
+static SERVER_STATS: PerCpuArray<ServerStats> = PerCpuArray::with_max_entries(4096, 0);
+#[map]
+static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0);
+/// Not read by any program: what statistics were at their last zeroing, for user space.
+#[map]
+static SERVER_BASE: Array<ServerStats> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+
+/// The flow of the packet at hand, off the stack. Programs of one CPU do not interrupt each other
+/// where they use it: all run in the receive softirq.
+#[map]
+static FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// Places for interfaces whose own address XDP knows; a power of two.
+const DEVICES_MAX: u32 = 64;
+
+/// An interface that XDP runs on.
+#[repr(C)]
+pub struct Device {
+    ifindex: Word32,
+    /// The address as it lies in a frame: first four bytes, last two.
+    mac: [Word32; 2],
+    zero: Word32,
+}
+
+/// The tables, as the maps hold them.
+pub struct Maps;
+
+macro_rules! reference {
+    ($map:expr, $index:expr) => {
+        match $map.get_ptr($index) {
+            // SAFETY: the kernel gave the pointer for this map's value; maps outlive programs, and all
+            // fields are cells.
+            Some(pointer) => Some(unsafe { &*pointer }),
+            None => None,
+        }
+    };
+}
+
+#[inline(always)]
+pub fn settings() -> Option<&'static Settings> {
+    reference!(SETTINGS, 0)
+}
+
+#[inline(always)]
+pub fn cleared_flow() -> Option<&'static mut Flow> {
+    let flow = FLOW.get_ptr_mut(0)?;
+    // SAFETY: the value is this CPU's, and no other reference to it is alive.
+    let flow = unsafe { &mut *flow };
+    *flow = Flow::default();
+    Some(flow)
+}
+
+#[inline(always)]
+pub fn service(index: u32) -> Option<&'static Service> {
+    reference!(SERVICES, index)
+}
+
+#[inline(always)]
+pub fn server(index: u32) -> Option<&'static Server> {
+    reference!(SERVERS, index)
+}
+
+#[inline(always)]
+pub fn member(place: u32) -> Option<u32> {
+    let word: Option<&Word32> = reference!(MEMBERS, place);
+    word.map(Word32::load)
+}
+
+#[inline(always)]
+pub fn slot4(index: u32) -> Option<&'static Slot4> {
+    reference!(SLOTS4, index)
+}
+
+#[inline(always)]
+pub fn slot6(index: u32) -> Option<&'static Slot6> {
+    reference!(SLOTS6, index)
+}
+
+#[inline(always)]
+pub fn find_service(key: &ServiceKey) -> Option<u32> {
+    // SAFETY: a value of four aligned bytes is read at once.
+    SERVICE_INDEX.get_ptr(key).map(|value| unsafe { *value })
+}
+
+#[inline(always)]
+pub fn find_address(key: &AddressKey) -> u32 {
+    // SAFETY: as in `find_service`.
+    ADDRESSES.get_ptr(key).map_or(0, |value| unsafe { *value })
+}
+
+/// Whether `mac` (first four bytes, last two) is the address of interface `ifindex`.
+#[inline(always)]
+pub fn is_own_mac(ifindex: u32, mac: [u32; 2]) -> bool {
+    let device: Option<&Device> = reference!(DEVICES, ifindex & (DEVICES_MAX - 1));
+    device.is_some_and(|device| {
+        device.ifindex.load() == ifindex
+            && device.mac[0].load() == mac[0]
+            && device.mac[1].load() == mac[1]
+    })
+}
+
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(counts) = COUNTS.get_ptr_mut(0) {
+        // SAFETY: the value is this CPU's; a counter's number is below COUNTERS.
+        unsafe {
+            let place = (counts as *mut u64).add(counter as usize);
+            *place += 1;
+        }
+    }
+}
+
+#[inline(always)]
+pub fn account(server: u32, traffic: Traffic) {
+    let Some(stats) = SERVER_STATS.get_ptr_mut(server) else {
+        return;
+    };
+    // SAFETY: the value is this CPU's.
+    let stats = unsafe { &mut *stats };
+    match traffic {
+        Traffic::Connection => stats.connections += 1,
+        Traffic::In(packets, bytes) => {
+            stats.packets_in += u64::from(packets);
+            stats.bytes_in += u64::from(bytes);
+        }
+        Traffic::Out(packets, bytes) => {
+            stats.packets_out += u64::from(packets);
+            stats.bytes_out += u64::from(bytes);
+        }
+    }
+}
+
+/// The coarse clock: jiffies. The JIT turns the helper into one load.
+#[inline(always)]
+pub fn now() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+#[inline(always)]
+pub fn random() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// Implements [`Tables`] for a type by the functions above.
+macro_rules! tables_by_maps {
+    ($type:ty $(, $repeat:item)?) => {
+        impl rvs_core::Tables for $type {
+            #[inline(always)]
+            fn now(&self) -> u32 {
+                $crate::maps::now()
+            }
+            #[inline(always)]
+            fn random(&self) -> u32 {
+                $crate::maps::random()
+            }
+            #[inline(always)]
+            fn settings(&self) -> Option<&rvs_abi::Settings> {
+                $crate::maps::settings()
+            }
+            #[inline(always)]
+            fn service(&self, index: u32) -> Option<&rvs_abi::Service> {
+                $crate::maps::service(index)
+            }
+            #[inline(always)]
+            fn server(&self, index: u32) -> Option<&rvs_abi::Server> {
+                $crate::maps::server(index)
+            }
+            #[inline(always)]
+            fn member(&self, place: u32) -> Option<u32> {
+                $crate::maps::member(place)
+            }
+            #[inline(always)]
+            fn find_service(&self, key: &rvs_abi::ServiceKey) -> Option<u32> {
+                $crate::maps::find_service(key)
+            }
+            #[inline(always)]
+            fn find_address(&self, key: &rvs_abi::AddressKey) -> u32 {
+                $crate::maps::find_address(key)
+            }
+            #[inline(always)]
+            fn slot4(&self, index: u32) -> Option<&rvs_abi::Slot4> {
+                $crate::maps::slot4(index)
+            }
+            #[inline(always)]
+            fn slot6(&self, index: u32) -> Option<&rvs_abi::Slot6> {
+                $crate::maps::slot6(index)
+            }
+            #[inline(always)]
+            fn holds4(&self, record: &rvs_table::Record<1>, role: rvs_abi::Role, index: u32) -> bool {
+                $crate::insertion::rvs_holds4(record, role as u32, index) != 0
+            }
+            #[inline(always)]
+            fn hash4(&self, record: &rvs_table::Record<1>, role: rvs_abi::Role) -> rvs_table::Hash {
+                rvs_table::Hash::from_bits($crate::insertion::rvs_hash4(record, role as u32))
+            }
+            #[inline(always)]
+            fn claim4(&self, hash: rvs_table::Hash, now: u32) -> u64 {
+                $crate::insertion::rvs_claim4(hash.bits(), now)
+            }
+            #[inline(always)]
+            fn write4(&self, record: &rvs_table::Record<1>, role: rvs_abi::Role, place: u64, pair: u64) {
+                $crate::insertion::rvs_write4(record, role as u32, place, pair);
+            }
+            #[inline(always)]
+            fn look_again4(
+                &self,
+                record: &rvs_table::Record<1>,
+                role: rvs_abi::Role,
+                hash: rvs_table::Hash,
+                place: u64,
+                now: u32,
+            ) -> u64 {
+                $crate::insertion::rvs_look_again4(record, role as u32, hash.bits(), place, now)
+            }
+            #[inline(always)]
+            fn holds6(&self, record: &rvs_table::Record<4>, role: rvs_abi::Role, index: u32) -> bool {
+                $crate::insertion::rvs_holds6(record, role as u32, index) != 0
+            }
+            #[inline(always)]
+            fn hash6(&self, record: &rvs_table::Record<4>, role: rvs_abi::Role) -> rvs_table::Hash {
+                rvs_table::Hash::from_bits($crate::insertion::rvs_hash6(record, role as u32))
+            }
+            #[inline(always)]
+            fn claim6(&self, hash: rvs_table::Hash, now: u32) -> u64 {
+                $crate::insertion::rvs_claim6(hash.bits(), now)
+            }
+            #[inline(always)]
+            fn write6(&self, record: &rvs_table::Record<4>, role: rvs_abi::Role, place: u64, pair: u64) {
+                $crate::insertion::rvs_write6(record, role as u32, place, pair);
+            }
+            #[inline(always)]
+            fn look_again6(
+                &self,
+                record: &rvs_table::Record<4>,
+                role: rvs_abi::Role,
+                hash: rvs_table::Hash,
+                place: u64,
+                now: u32,
+            ) -> u64 {
+                $crate::insertion::rvs_look_again6(record, role as u32, hash.bits(), place, now)
+            }
+            #[inline(always)]
+            fn count(&self, counter: rvs_abi::Counter) {
+                $crate::maps::count(counter);
+            }
+            #[inline(always)]
+            fn account(&self, server: u32, traffic: rvs_core::tables::Traffic) {
+                $crate::maps::account(server, traffic);
+            }
+            $($repeat)?
+        }
+    };
+}
+pub(crate) use tables_by_maps;
+
+tables_by_maps!(
+    Maps,
+    #[inline(always)]
+    fn repeat<S: Step<Self>>(&self, count: u32, step: &mut S) {
+        let callback = one_round::<S> as *mut c_void;
+        // SAFETY: the callback gets back the pointer to `step`, which lives until the helper returns.
+        unsafe { bpf_loop(count, callback, core::ptr::from_mut(step).cast(), 0) };
+    }
+);
+
+/// What `bpf_loop` calls: 0 goes on, 1 ends the loop.
+extern "C" fn one_round<S: Step<Maps>>(round: u64, step: *mut c_void) -> i64 {
+    // SAFETY: `repeat` passed a pointer to a live `S`, and the verifier knows where it points.
+    let step = unsafe { &mut *step.cast::<S>() };
+    i64::from(!step.step(&Maps, round as u32))
+}

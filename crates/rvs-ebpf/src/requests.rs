@@ -1,0 +1,59 @@
+//! Programs that no packet runs: user space calls them by `BPF_PROG_TEST_RUN`, with a request in
+//! place of a frame and the answer where the request was.
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::classifier, programs::TcContext};
+use rvs_abi::sweep::{ClockReading, Insertion, Sweep};
+use rvs_core::sweep;
+
+use crate::{
+    insertion::{rvs_restore4, rvs_restore6},
+    maps::{self, Maps},
+};
+
+const DONE: i32 = 0;
+const FAILED: i32 = 2;
+
+/// Sweeps a slice of the connection table.
+#[classifier]
+pub fn rvs_sweep(context: TcContext) -> i32 {
+    let Ok(slice) = context.load::<Sweep>(0) else {
+        return FAILED;
+    };
+    answer(&context, &sweep::sweep(&Maps, slice))
+}
+
+/// Inserts a connection as it is.
+#[classifier]
+pub fn rvs_insert(context: TcContext) -> i32 {
+    let Ok(mut insertion) = context.load::<Insertion>(0) else {
+        return FAILED;
+    };
+    insertion.outcome = if insertion.family == 6 {
+        rvs_restore6(&insertion)
+    } else {
+        rvs_restore4(&insertion)
+    };
+    answer(&context, &insertion)
+}
+
+/// Reads the clock that the data path reads, beside the one that user space knows.
+#[classifier]
+pub fn rvs_clock(context: TcContext) -> i32 {
+    let reading = ClockReading {
+        tick: maps::now(),
+        zero: 0,
+        // SAFETY: no arguments.
+        monotonic: unsafe { bpf_ktime_get_ns() },
+        spare: [0; 6],
+    };
+    answer(&context, &reading)
+}
+
+#[inline(always)]
+fn answer<T>(context: &TcContext, answer: &T) -> i32 {
+    if context.store(0, answer, 0).is_ok() {
+        DONE
+    } else {
+        FAILED
+    }
+}

@@ -1,0 +1,267 @@
+//! A packet at tc: an `sk_buff`, perhaps a super-packet, perhaps with checksums still to be filled
+//! in, perhaps not linear. All access goes through helpers that take care of these.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
+        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_redir_neigh,
+    },
+    helpers::generated::{
+        bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    },
+};
+use rvs_abi::Counter;
+use rvs_core::{Action, ChecksumChange, Hop, Packet, decapsulate::Decapsulator};
+
+use crate::{maps, stages};
+
+const ETHERNET: u32 = 14;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+/// The packet.
+pub struct Skb {
+    /// The program's context.
+    pub context: *mut __sk_buff,
+}
+
+maps::tables_by_maps!(Skb);
+
+impl Skb {
+    /// The packet of a program's context.
+    #[inline(always)]
+    pub fn new(context: *mut __sk_buff) -> Self {
+        Self { context }
+    }
+
+    /// To whom the frame was addressed (`PACKET_*`).
+    #[inline(always)]
+    pub fn packet_type(&self) -> u32 {
+        // SAFETY: the context is valid while the program runs; the verifier checks the field.
+        unsafe { (*self.context).pkt_type }
+    }
+
+    /// Whether a VLAN tag lies in the metadata.
+    #[inline(always)]
+    pub fn is_tagged(&self) -> bool {
+        // SAFETY: as in `packet_type`.
+        unsafe { (*self.context).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, offset: u32, bytes: *const u8, length: u32) -> bool {
+        // SAFETY: the callers pass arrays of `length` bytes; the helper checks the packet's bounds.
+        unsafe { bpf_skb_store_bytes(self.context.cast(), offset, bytes.cast(), length, 0) == 0 }
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn ethertype(&self) -> u16 {
+        // SAFETY: as in `packet_type`.
+        u16::from_be(unsafe { (*self.context).protocol } as u16)
+    }
+
+    #[inline(always)]
+    fn network_offset(&self) -> u32 {
+        ETHERNET
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: as in `packet_type`.
+        unsafe { (*self.context).len }
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> (u32, u32) {
+        // SAFETY: as in `packet_type`.
+        let (segments, size, length) = unsafe {
+            (
+                (*self.context).gso_segs,
+                (*self.context).gso_size,
+                (*self.context).len,
+            )
+        };
+        // What comes from a guest or a tun device may not have been counted yet.
+        let counted = if segments > 1 {
+            segments
+        } else {
+            length.checked_div(size).map_or(1, |whole| whole + 1)
+        };
+        if size == 0 { (1, 0) } else { (counted, size) }
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes N bytes, or fails; it checks the packet's bounds.
+        unsafe {
+            let failed = bpf_skb_load_bytes(
+                self.context.cast(),
+                offset,
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+            ) != 0;
+            if failed {
+                None
+            } else {
+                Some(bytes.assume_init())
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, offset: u32) -> Option<[u32; N]> {
+        let mut words = MaybeUninit::<[u32; N]>::uninit();
+        // SAFETY: the helper writes N words, or fails; it checks the packet's bounds.
+        unsafe {
+            let failed = bpf_skb_load_bytes(
+                self.context.cast(),
+                offset,
+                words.as_mut_ptr().cast(),
+                N as u32 * 4,
+            ) != 0;
+            if failed {
+                None
+            } else {
+                Some(words.assume_init())
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write_words<const N: usize>(&mut self, offset: u32, words: &[u32; N]) -> bool {
+        self.store(offset, words.as_ptr().cast(), N as u32 * 4)
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool {
+        self.store(offset, bytes.as_ptr(), N as u32)
+    }
+
+    #[inline(always)]
+    fn change_checksum(&mut self, change: &ChecksumChange) -> bool {
+        let mangled = if change.is_udp {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        // SAFETY: plain numbers; the helper checks the packet's bounds. The two are never merged:
+        // where the checksum is still to be filled in, only the pseudo-header's part is there.
+        unsafe {
+            let skb = self.context.cast();
+            let pseudo = mangled | u64::from(BPF_F_PSEUDO_HDR);
+            bpf_l4_csum_replace(skb, change.offset, 0, u64::from(change.pseudo), pseudo) == 0
+                && (change.old_ports == change.new_ports
+                    || bpf_l4_csum_replace(
+                        skb,
+                        change.offset,
+                        u64::from(change.old_ports),
+                        u64::from(change.new_ports),
+                        mangled | 4,
+                    ) == 0)
+        }
+    }
+
+    #[inline(always)]
+    fn encapsulate<const N: usize>(&mut self, header: &[u32; N]) -> bool {
+        let outer = if N == 10 {
+            BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
+        } else {
+            BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
+        };
+        let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | outer);
+        // SAFETY: plain numbers.
+        let made = unsafe {
+            bpf_skb_adjust_room(self.context.cast(), N as i32 * 4, BPF_ADJ_ROOM_MAC, flags) == 0
+        };
+        made && self.store(ETHERNET, header.as_ptr().cast(), N as u32 * 4)
+    }
+
+    #[inline(always)]
+    fn push<const N: usize>(&mut self, header: &[u32; N]) -> bool {
+        // SAFETY: plain numbers.
+        let made = unsafe {
+            bpf_skb_adjust_room(self.context.cast(), N as i32 * 4, BPF_ADJ_ROOM_MAC, 0) == 0
+        };
+        made && self.store(ETHERNET, header.as_ptr().cast(), N as u32 * 4)
+    }
+
+    #[inline(always)]
+    fn decapsulate(&mut self, length: u32, ethertype: u16) -> bool {
+        let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO);
+        ethertype == self.ethertype()
+            // SAFETY: plain numbers.
+            && unsafe { bpf_skb_adjust_room(self.context.cast(), -(length as i32), BPF_ADJ_ROOM_MAC, flags) == 0 }
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> bool {
+        // SAFETY: plain numbers.
+        unsafe { bpf_skb_change_tail(self.context.cast(), length, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn route(&self, family: u32, destination: &[u32; 4], source: &[u32; 4], hop: &mut Hop) -> bool {
+        stages::rvs_route(self.context, family, destination, source, hop) != 0
+    }
+
+    #[inline(always)]
+    fn transmit(&mut self, hop: &Hop) -> Action {
+        // SAFETY: plain numbers, and structures on the stack that the helpers only read.
+        unsafe {
+            if hop.macs_known != 0 {
+                if !self.store(0, hop.macs.as_ptr().cast(), 12) {
+                    return Action::Drop;
+                }
+                bpf_redirect(hop.ifindex, 0);
+                return Action::Transmit;
+            }
+            let mut neighbour: bpf_redir_neigh = core::mem::zeroed();
+            neighbour.nh_family = if hop.family == 6 { AF_INET6 } else { AF_INET };
+            neighbour.__bindgen_anon_1.ipv6_nh = hop.address;
+            let size = size_of::<bpf_redir_neigh>() as i32;
+            bpf_redirect_neigh(hop.ifindex, core::ptr::from_mut(&mut neighbour), size, 0);
+        }
+        Action::Transmit
+    }
+
+    #[inline(always)]
+    fn bounce(&mut self) -> Action {
+        let Some(m) = self.read::<12>(0) else {
+            return Action::Drop;
+        };
+        let back = [
+            m[6], m[7], m[8], m[9], m[10], m[11], m[0], m[1], m[2], m[3], m[4], m[5],
+        ];
+        if !self.write(0, &back) {
+            return Action::Drop;
+        }
+        // SAFETY: plain numbers; the context is valid while the program runs.
+        unsafe { bpf_redirect((*self.context).ifindex, 0) };
+        Action::Transmit
+    }
+}
+
+impl Decapsulator for Skb {
+    #[inline(always)]
+    fn is_virtual(&self, family: u8, address: &[u32; 4]) -> bool {
+        let key = rvs_abi::AddressKey {
+            address: *address,
+            protocol: 0,
+            family,
+            zero: 0,
+        };
+        maps::find_address(&key) & rvs_abi::service::address::VIRTUAL != 0
+    }
+
+    #[inline(always)]
+    fn count_decapsulated(&self, counter: Counter) {
+        maps::count(counter);
+    }
+}

@@ -1,0 +1,278 @@
+//! The steps of the packet's way as global BPF functions, each verified once, on its own.
+//!
+//! `no_mangle`, `inline(never)` and `extern "C"` give a function global linkage in BTF. Its pointers
+//! may be null, says the verifier, so each is asked.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_fib_lookup as Fib},
+    helpers::generated::bpf_fib_lookup,
+};
+use rvs_core::{
+    Action, Direction, Flow, Hop, NONE, Path, connection, director, forward, icmp, parse, schedule,
+    state,
+};
+
+use crate::{insertion, maps::Maps, skb::Skb};
+
+impl Path for Skb {
+    #[inline(always)]
+    fn parse(&mut self, flow: &mut Flow) -> u32 {
+        rvs_parse(self.context, flow)
+    }
+    #[inline(always)]
+    fn find(&self, flow: &Flow) -> u32 {
+        rvs_find(flow, connection::OWN)
+    }
+    #[inline(always)]
+    fn advance(&self, flow: &Flow, index: u32, direction: Direction) -> u32 {
+        rvs_advance(flow, index, direction as u32)
+    }
+    #[inline(always)]
+    fn choose(&self, service: u32, avoid: u32) -> u32 {
+        rvs_choose(service, avoid)
+    }
+    #[inline(always)]
+    fn insert(&self, flow: &Flow, server: u32) -> u64 {
+        if flow.is_v6() {
+            insertion::rvs_open6(flow, server)
+        } else {
+            insertion::rvs_open4(flow, server)
+        }
+    }
+    #[inline(always)]
+    fn find_returning(&self, flow: &Flow) -> u32 {
+        rvs_find(flow, connection::REVERSED)
+    }
+    #[inline(always)]
+    fn request(&mut self, flow: &Flow, index: u32) -> u32 {
+        rvs_request(self.context, flow, index)
+    }
+    #[inline(always)]
+    fn reply(&mut self, flow: &Flow, index: u32) -> u32 {
+        rvs_reply(self.context, flow, index)
+    }
+    #[inline(always)]
+    fn returning(&mut self, flow: &Flow, index: u32) -> u32 {
+        rvs_returning(self.context, flow, index)
+    }
+    #[inline(always)]
+    fn wrap(&mut self, flow: &Flow, server: u32) -> u32 {
+        rvs_wrap(self.context, flow, server)
+    }
+    #[inline(always)]
+    fn translate(&mut self, flow: &Flow, index: u32, is_reply: u32) -> u32 {
+        rvs_translate(self.context, flow, index, is_reply)
+    }
+    #[inline(always)]
+    fn follow(&self, flow: &Flow) -> u32 {
+        rvs_follow(self.context, flow)
+    }
+    #[inline(always)]
+    fn read_quoted(&self, flow: &Flow, quoted: &mut Flow) -> u32 {
+        rvs_read_quoted(self.context, flow, quoted)
+    }
+    #[inline(always)]
+    fn relay(&mut self, flow: &Flow, index: u32) -> u32 {
+        rvs_relay(self.context, flow, index)
+    }
+    #[inline(always)]
+    fn mend(&mut self, flow: &Flow, index: u32) -> u32 {
+        rvs_mend(self.context, flow, index)
+    }
+    #[inline(always)]
+    fn ask(&self, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
+        rvs_ask(self.context, flow, server, hop)
+    }
+    #[inline(always)]
+    fn make_way(&self, flow: &Flow, server: u32) -> u32 {
+        rvs_make_way(self.context, flow, server)
+    }
+    #[inline(always)]
+    fn answer(&mut self, flow: &Flow, what: u32, index: u32) -> u32 {
+        rvs_answer(self.context, flow, what, index)
+    }
+    #[inline(always)]
+    fn fragment(&self, flow: &Flow) -> u32 {
+        rvs_fragment(flow)
+    }
+}
+
+/// A global function over a flow that only the tables concern.
+macro_rules! table_stage {
+    ($name:ident, $call:path $(, $argument:ident: $type:ty)* => $result:ty, $otherwise:expr) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(flow: *const Flow $(, $argument: $type)*) -> $result {
+            // SAFETY: the verifier knows that the pointer is null or points to a whole flow.
+            match unsafe { flow.as_ref() } {
+                Some(flow) => $call(&Maps, flow $(, $argument)*),
+                None => $otherwise,
+            }
+        }
+    };
+}
+
+/// A global function over a packet and its flow.
+macro_rules! packet_stage {
+    ($name:ident, $call:path $(, $argument:ident: $type:ty)*) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(skb: *mut __sk_buff, flow: *const Flow $(, $argument: $type)*) -> u32 {
+            // SAFETY: as above.
+            match unsafe { flow.as_ref() } {
+                Some(flow) => $call(&mut Skb::new(skb), flow $(, $argument)*),
+                None => Action::Drop as u32,
+            }
+        }
+    };
+}
+
+table_stage!(rvs_find, connection::lookup, way: u32 => u32, NONE);
+table_stage!(rvs_advance, advance, index: u32, direction: u32 => u32, state::GONE);
+packet_stage!(rvs_make_way, make_way, server: u32);
+packet_stage!(rvs_request, forward::request, index: u32);
+packet_stage!(rvs_reply, forward::reply, index: u32);
+packet_stage!(rvs_returning, forward::returning, index: u32);
+packet_stage!(rvs_wrap, forward::wrap, server: u32);
+packet_stage!(rvs_translate, forward::translate, index: u32, is_reply: u32);
+packet_stage!(rvs_follow, icmp::follow);
+packet_stage!(rvs_relay, icmp::relay, index: u32);
+packet_stage!(rvs_mend, icmp::mend, index: u32);
+packet_stage!(rvs_answer, icmp::answer, what: u32, index: u32);
+table_stage!(rvs_fragment, director::fragment => u32, Action::Drop as u32);
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_parse(skb: *mut __sk_buff, flow: *mut Flow) -> u32 {
+    // SAFETY: as above; the caller's flow is nobody else's.
+    match unsafe { flow.as_mut() } {
+        Some(flow) => parse::parse(&Skb::new(skb), flow),
+        None => parse::MALFORMED,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_read_quoted(skb: *mut __sk_buff, flow: *const Flow, quoted: *mut Flow) -> u32 {
+    // SAFETY: as above; the verifier also knows that the two are different.
+    match unsafe { (flow.as_ref(), quoted.as_mut()) } {
+        (Some(flow), Some(quoted)) => icmp::read_quoted(&Skb::new(skb), flow, quoted),
+        _ => 0,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_ask(skb: *mut __sk_buff, flow: *const Flow, server: u32, hop: *mut Hop) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), hop.as_mut()) } {
+        (Some(flow), Some(hop)) => forward::ask(&Skb::new(skb), flow, server, hop),
+        _ => 0,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_choose(service: u32, avoid: u32) -> u32 {
+    schedule::choose(&Maps, service, avoid)
+}
+
+#[inline(always)]
+fn advance(maps: &Maps, flow: &Flow, index: u32, direction: u32) -> u32 {
+    let direction = if direction == Direction::Input as u32 {
+        Direction::Input
+    } else {
+        Direction::Output
+    };
+    state::advance(maps, flow, index, direction)
+}
+
+#[inline(always)]
+fn make_way(skb: &mut Skb, flow: &Flow, server: u32) -> u32 {
+    connection::make_way(skb, flow, server)
+}
+
+/// [`fib_lookup`] for tc.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_route(
+    skb: *mut __sk_buff,
+    family: u32,
+    destination: *const [u32; 4],
+    source: *const [u32; 4],
+    hop: *mut Hop,
+) -> u32 {
+    // SAFETY: as above; the context is valid while the program runs.
+    match unsafe { (destination.as_ref(), source.as_ref(), hop.as_mut()) } {
+        (Some(destination), Some(source), Some(hop)) => {
+            let ifindex = unsafe { (*skb).ifindex };
+            u32::from(fib_lookup(
+                skb.cast(),
+                ifindex,
+                family,
+                destination,
+                source,
+                hop,
+            ))
+        }
+        _ => 0,
+    }
+}
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const SUCCESS: i64 = 0;
+const NO_NEIGHBOUR: i64 = 7;
+const TOO_BIG: i64 = 8;
+
+/// Asks the kernel's routes, as for a forwarded packet. `hop.mtu` is the packet's size when called,
+/// and what the route takes afterwards.
+#[inline(always)]
+pub fn fib_lookup(
+    context: *mut c_void,
+    ifindex: u32,
+    family: u32,
+    destination: &[u32; 4],
+    source: &[u32; 4],
+    hop: &mut Hop,
+) -> bool {
+    // SAFETY: zeros are a valid value of this structure of numbers.
+    let mut fib: Fib = unsafe { core::mem::zeroed() };
+    let is_v6 = family == 6;
+    fib.family = if is_v6 { AF_INET6 } else { AF_INET };
+    fib.ifindex = ifindex;
+    fib.__bindgen_anon_1.tot_len = hop.mtu.min(65535) as u16;
+    fib.__bindgen_anon_3.ipv6_src = *source;
+    fib.__bindgen_anon_4.ipv6_dst = *destination;
+    // SAFETY: the helper reads and writes the structure whose size it is told.
+    let outcome = unsafe { bpf_fib_lookup(context, &mut fib, size_of::<Fib>() as i32, 0) };
+    // SAFETY: every member of these unions is made of plain numbers.
+    unsafe {
+        hop.ifindex = fib.ifindex;
+        hop.family = if fib.family == AF_INET6 { 6 } else { 4 };
+        hop.address = fib.__bindgen_anon_4.ipv6_dst;
+        if outcome == NO_NEIGHBOUR {
+            hop.macs_known = 0;
+            return true;
+        }
+        if outcome == TOO_BIG {
+            hop.mtu = u32::from(fib.__bindgen_anon_1.mtu_result);
+            hop.macs_known = 0;
+            return true;
+        }
+        if outcome != SUCCESS {
+            return false;
+        }
+        hop.mtu = u32::from(fib.__bindgen_anon_1.mtu_result);
+    }
+    let (d, s) = (fib.dmac, fib.smac);
+    hop.macs = [
+        u32::from_ne_bytes([d[0], d[1], d[2], d[3]]),
+        u32::from_ne_bytes([d[4], d[5], s[0], s[1]]),
+        u32::from_ne_bytes([s[2], s[3], s[4], s[5]]),
+    ];
+    hop.macs_known = 1;
+    true
+}

@@ -1,0 +1,108 @@
+//! Building the kernel side: `crates/rvs-ebpf` for `bpfel-unknown-none`.
+//!
+//! This file is part of xtask and of `rvs-dataplane`'s build script, so it uses the standard library
+//! only. It looks for a compiler that brings a `core` for the target (Debian's `rustc-web`), or for a
+//! nightly with `rust-src`, and for `bpf-linker`; it installs nothing.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const TARGET: &str = "bpfel-unknown-none";
+/// Debian's compiler, which has a prebuilt `core` for the target.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const FLAGS: &[&str] = &[
+    "-Cdebuginfo=2",
+    "-Clink-arg=--btf",
+    "-Ctarget-cpu=v3",
+    "-Cpanic=abort",
+];
+
+/// Builds the object and returns its path. `repository` is the root of the tree, `target` a directory
+/// for the build alone. The error is one line, for the user.
+pub(crate) fn build(repository: &Path, target: &Path) -> Result<PathBuf, String> {
+    let linker = find_linker().ok_or_else(|| missing("bpf-linker"))?;
+    let mut flags: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
+    flags.push(format!("-Clinker={}", linker.display()));
+
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let of_outer_build = text.starts_with("CARGO_") && text != "CARGO_HOME" && text != "CARGO_NET_OFFLINE";
+        if of_outer_build || text.starts_with("RUST") && text != "RUSTUP_HOME" || text == "LD_LIBRARY_PATH" {
+            cargo.env_remove(&name);
+        }
+    }
+    if has_core(Path::new(DEBIAN_RUSTC)) {
+        cargo.env("RUSTC", DEBIAN_RUSTC).arg("build");
+    } else if nightly_has_source() {
+        cargo = with_toolchain(cargo);
+        cargo.args(["build", "-Zbuild-std=core"]);
+    } else {
+        return Err(missing("a compiler with a core for bpfel-unknown-none"));
+    }
+    let output = cargo
+        // aya-ebpf, and the cells of rvs-abi, need an unstable feature.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .current_dir(repository.join("crates/rvs-ebpf"))
+        .args(["--release", "--locked", "--quiet", "--target", TARGET, "--target-dir"])
+        .arg(target)
+        .output()
+        .map_err(|error| format!("cannot run cargo for the kernel side: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("the kernel side does not build:\n{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(target.join(TARGET).join("release/rvs-ebpf"))
+}
+
+/// What the build reads, for `cargo:rerun-if-changed`.
+pub(crate) const SOURCES: &[&str] =
+    &["crates/rvs-ebpf", "crates/rvs-core/src", "crates/rvs-table/src", "crates/rvs-abi/src", "xtask/src/ebpf.rs"];
+
+fn missing(what: &str) -> String {
+    format!("{what} is missing: run `cargo xtask setup`")
+}
+
+fn find_linker() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let path = env::var_os("PATH").unwrap_or_default();
+    home.map(|home| home.join("bin"))
+        .into_iter()
+        .chain(env::split_paths(&path))
+        .map(|directory| directory.join("bpf-linker"))
+        .find(|file| file.is_file())
+}
+
+/// Whether `rustc` brings a `core` for the target.
+fn has_core(rustc: &Path) -> bool {
+    sysroot(Command::new(rustc).env_remove("LD_LIBRARY_PATH"))
+        .is_some_and(|root| root.join("lib/rustlib").join(TARGET).join("lib").is_dir())
+}
+
+fn nightly_has_source() -> bool {
+    sysroot(Command::new("rustc").arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH"))
+        .is_some_and(|root| root.join("lib/rustlib/src/rust/library/core").is_dir())
+}
+
+fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
+    let output = rustc.args(["--print", "sysroot"]).output().ok()?;
+    output.status.success().then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// The same environment, with rustup's cargo and the nightly toolchain.
+fn with_toolchain(cargo: Command) -> Command {
+    let mut nightly = Command::new("cargo");
+    for (name, value) in cargo.get_envs() {
+        match value {
+            Some(value) => nightly.env(name, value),
+            None => nightly.env_remove(name),
+        };
+    }
+    nightly.env("RUSTUP_TOOLCHAIN", "nightly");
+    nightly
+}
