@@ -8,7 +8,7 @@ use rvs_abi::{
 use rvs_table::{Hash, Inserted, Key, Record, Store, pair_of, tag};
 
 use crate::{
-    Flow, NONE, Path, Tables,
+    Flow, NONE, Tables,
     flow::first_words,
     state,
     tables::{Connections4, Connections6, Traffic},
@@ -156,10 +156,15 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
 
 /// Ends the connection that holds the reply tuple which `flow` would need at `server`, if that
 /// connection is closed and only waits for its time-out: the client that uses the port again has
-/// forgotten it too. 1 if it did, else 0.
+/// forgotten it too. `find` is [`find`]. 1 if it did, else 0.
 #[inline(always)]
-pub fn make_way<P: Path>(path: &P, flow: &Flow, server: u32) -> u32 {
-    let Some(server) = path.server(server) else {
+pub fn make_way<T: Tables>(
+    tables: &T,
+    flow: &Flow,
+    server: u32,
+    find: impl Fn(&Flow) -> u32,
+) -> u32 {
+    let Some(server) = tables.server(server) else {
         return 0;
     };
     let reply = Flow {
@@ -170,13 +175,15 @@ pub fn make_way<P: Path>(path: &P, flow: &Flow, server: u32) -> u32 {
         family: flow.family,
         ..Flow::default()
     };
-    let index = path.find(&reply);
+    let index = find(&reply);
     u32::from(if flow.is_v6() {
-        path.slot6(index)
-            .is_some_and(|slot| end_closed(path, &Connections6(path), slot))
+        tables
+            .slot6(index)
+            .is_some_and(|slot| end_closed(tables, &Connections6(tables), slot))
     } else {
-        path.slot4(index)
-            .is_some_and(|slot| end_closed(path, &Connections4(path), slot))
+        tables
+            .slot4(index)
+            .is_some_and(|slot| end_closed(tables, &Connections4(tables), slot))
     })
 }
 

@@ -35,7 +35,7 @@ pub trait Path: Packet + Tables + Sized {
 
     /// See [`connection::make_way`].
     fn make_way(&self, flow: &Flow, server: u32) -> u32 {
-        connection::make_way(self, flow, server)
+        connection::make_way(self, flow, server, |flow| self.find(flow))
     }
 
     /// See [`connection::find_returning`].

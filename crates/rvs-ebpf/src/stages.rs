@@ -87,7 +87,7 @@ impl Path for Skb {
     }
     #[inline(always)]
     fn make_way(&self, flow: &Flow, server: u32) -> u32 {
-        rvs_make_way(self.context, flow, server)
+        rvs_make_way(flow, server)
     }
     #[inline(always)]
     fn answer(&mut self, flow: &Flow, what: u32, index: u32) -> u32 {
@@ -131,7 +131,7 @@ macro_rules! packet_stage {
 
 table_stage!(rvs_find, connection::lookup, way: u32 => u32, NONE);
 table_stage!(rvs_advance, advance, index: u32, direction: u32 => u32, state::GONE);
-packet_stage!(rvs_make_way, make_way, server: u32);
+table_stage!(rvs_make_way, make_way, server: u32 => u32, 0);
 packet_stage!(rvs_request, forward::request, index: u32);
 packet_stage!(rvs_reply, forward::reply, index: u32);
 packet_stage!(rvs_returning, forward::returning, index: u32);
@@ -190,8 +190,8 @@ fn advance(maps: &Maps, flow: &Flow, index: u32, direction: u32) -> u32 {
 }
 
 #[inline(always)]
-fn make_way(skb: &mut Skb, flow: &Flow, server: u32) -> u32 {
-    connection::make_way(skb, flow, server)
+fn make_way(maps: &Maps, flow: &Flow, server: u32) -> u32 {
+    connection::make_way(maps, flow, server, |flow| rvs_find(flow, connection::OWN))
 }
 
 /// [`fib_lookup`] for tc.
