@@ -3,8 +3,8 @@
 
 use crate::Word32;
 
-/// Levels of windows in the connection table beside the first.
-pub const SPILL_LEVELS: usize = 3;
+/// Levels of windows in the connection table.
+pub const LEVELS: usize = 4;
 
 /// TCP's states, numbered as on the sync wire (`IP_VS_TCP_S_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,11 +95,11 @@ pub struct Settings {
     /// Idle time-outs in ticks.
     pub timeouts: [Word32; TIMEOUTS],
 
-    /// How many live IPv4 slots lie in windows of each level beyond the first.
-    pub spill4: [Word32; SPILL_LEVELS],
+    /// How many live IPv4 slots lie in windows of each level; the first level's are not counted.
+    pub spill4: [Word32; LEVELS],
     /// The same for IPv6.
-    pub spill6: [Word32; SPILL_LEVELS],
-    written_spare: [Word32; 10],
+    pub spill6: [Word32; LEVELS],
+    written_spare: [Word32; 8],
 
     /// The tick that `icmp_sent` counts.
     pub icmp_tick: Word32,

@@ -53,6 +53,16 @@ pub trait Tables {
     /// An IPv6 slot.
     fn slot6(&self, index: u32) -> Option<&Slot6>;
 
+    /// How many live IPv4 slots lie in windows of `level`.
+    fn spill4(&self, level: u32) -> Option<&Word32> {
+        self.settings()?.spill4.get(level as usize)
+    }
+
+    /// How many live IPv6 slots lie in windows of `level`.
+    fn spill6(&self, level: u32) -> Option<&Word32> {
+        self.settings()?.spill6.get(level as usize)
+    }
+
     /// [`Store::holds`] of the IPv4 table.
     fn holds4(&self, record: &Record<1>, role: Role, index: u32) -> bool
     where
@@ -197,7 +207,7 @@ impl<T: Tables> Store<1, 3> for Connections4<'_, T> {
     }
     #[inline(always)]
     fn spill(&self, level: u32) -> Option<&Word32> {
-        spill_of(&self.0.settings()?.spill4, level)
+        self.0.spill4(level)
     }
     #[inline(always)]
     fn quarantine(&self) -> u32 {
@@ -244,7 +254,7 @@ impl<T: Tables> Store<4, 10> for Connections6<'_, T> {
     }
     #[inline(always)]
     fn spill(&self, level: u32) -> Option<&Word32> {
-        spill_of(&self.0.settings()?.spill6, level)
+        self.0.spill6(level)
     }
     #[inline(always)]
     fn quarantine(&self) -> u32 {
@@ -255,16 +265,6 @@ impl<T: Tables> Store<4, 10> for Connections6<'_, T> {
     #[inline(always)]
     fn hash_key(&self) -> HashKey {
         self.0.settings().map_or(HashKey::default(), hash_key_of)
-    }
-}
-
-#[inline(always)]
-fn spill_of(spill: &[Word32; 3], level: u32) -> Option<&Word32> {
-    match level {
-        1 => Some(&spill[0]),
-        2 => Some(&spill[1]),
-        3 => Some(&spill[2]),
-        _ => None,
     }
 }
 

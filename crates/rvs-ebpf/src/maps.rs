@@ -3,7 +3,7 @@
 //! Arrays are mmapable: the daemon reads them without a system call, and their values begin at a
 //! page, so that a slot is a cache line. User space sets the sizes at load.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -129,6 +129,18 @@ pub fn find_address(key: &AddressKey) -> u32 {
     ADDRESSES.get_ptr(key).map_or(0, |value| unsafe { *value })
 }
 
+/// One of four words. The mask is written in assembly, since the compiler knows that it changes
+/// nothing and the verifier of Linux 6.1 does not.
+#[inline(always)]
+pub fn spill(words: &'static [Word32; 4], level: u32) -> Option<&'static Word32> {
+    let mut place = u64::from(level);
+    // SAFETY: arithmetic on a register; the place is below four.
+    unsafe {
+        asm!("{0} &= 3", inout(reg) place);
+        Some(&*words.as_ptr().add(place as usize))
+    }
+}
+
 /// Whether `mac` (first four bytes, last two) is the address of interface `ifindex`.
 #[inline(always)]
 pub fn is_own_mac(ifindex: u32, mac: [u32; 2]) -> bool {
@@ -227,6 +239,14 @@ macro_rules! tables_by_maps {
             #[inline(always)]
             fn slot6(&self, index: u32) -> Option<&rvs_abi::Slot6> {
                 $crate::maps::slot6(index)
+            }
+            #[inline(always)]
+            fn spill4(&self, level: u32) -> Option<&rvs_abi::Word32> {
+                $crate::maps::spill(&$crate::maps::settings()?.spill4, level)
+            }
+            #[inline(always)]
+            fn spill6(&self, level: u32) -> Option<&rvs_abi::Word32> {
+                $crate::maps::spill(&$crate::maps::settings()?.spill6, level)
             }
             #[inline(always)]
             fn holds4(&self, record: &rvs_table::Record<1>, role: rvs_abi::Role, index: u32) -> bool {
