@@ -97,11 +97,11 @@ pub trait Tables {
     }
 
     /// [`Store::look_again`] in the IPv4 table.
-    fn look_again4(&self, record: &Record<1>, role: Role, hash: Hash, place: u64, now: u32) -> u64
+    fn look_again4(&self, record: &Record<1>, role: Role, hash: Hash, place: u64) -> u64
     where
         Self: Sized,
     {
-        rvs_table::look_again(&Connections4(self), record, role, hash, place, now).pack()
+        rvs_table::look_again(&Connections4(self), record, role, hash, place).pack()
     }
 
     /// [`Store::holds`] of the IPv6 table.
@@ -138,11 +138,11 @@ pub trait Tables {
     }
 
     /// [`Store::look_again`] in the IPv6 table.
-    fn look_again6(&self, record: &Record<4>, role: Role, hash: Hash, place: u64, now: u32) -> u64
+    fn look_again6(&self, record: &Record<4>, role: Role, hash: Hash, place: u64) -> u64
     where
         Self: Sized,
     {
-        rvs_table::look_again(&Connections6(self), record, role, hash, place, now).pack()
+        rvs_table::look_again(&Connections6(self), record, role, hash, place).pack()
     }
 
     /// Counts one packet.
@@ -196,8 +196,8 @@ impl<T: Tables> Store<1, 3> for Connections4<'_, T> {
         self.0.holds4(record, role, index)
     }
     #[inline(always)]
-    fn look_again(&self, record: &Record<1>, role: Role, hash: Hash, place: u64, now: u32) -> u64 {
-        self.0.look_again4(record, role, hash, place, now)
+    fn look_again(&self, record: &Record<1>, role: Role, hash: Hash, place: u64) -> u64 {
+        self.0.look_again4(record, role, hash, place)
     }
     #[inline(always)]
     fn mask(&self) -> u32 {
@@ -243,8 +243,8 @@ impl<T: Tables> Store<4, 10> for Connections6<'_, T> {
         self.0.holds6(record, role, index)
     }
     #[inline(always)]
-    fn look_again(&self, record: &Record<4>, role: Role, hash: Hash, place: u64, now: u32) -> u64 {
-        self.0.look_again6(record, role, hash, place, now)
+    fn look_again(&self, record: &Record<4>, role: Role, hash: Hash, place: u64) -> u64 {
+        self.0.look_again6(record, role, hash, place)
     }
     #[inline(always)]
     fn mask(&self) -> u32 {

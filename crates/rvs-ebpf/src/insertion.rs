@@ -83,13 +83,12 @@ macro_rules! insertion {
             role: u32,
             hash: u64,
             place: u64,
-            now: u32,
         ) -> u64 {
             // SAFETY: as above.
             match unsafe { record.as_ref() } {
                 Some(record) => {
                     let (role, hash) = (role_of(role), Hash::from_bits(hash));
-                    rvs_table::look_again(&$table(&Maps), record, role, hash, place, now).pack()
+                    rvs_table::look_again(&$table(&Maps), record, role, hash, place).pack()
                 }
                 None => Check::Race.pack(),
             }

@@ -271,9 +271,8 @@ macro_rules! tables_by_maps {
                 role: rvs_abi::Role,
                 hash: rvs_table::Hash,
                 place: u64,
-                now: u32,
             ) -> u64 {
-                $crate::insertion::rvs_look_again4(record, role as u32, hash.bits(), place, now)
+                $crate::insertion::rvs_look_again4(record, role as u32, hash.bits(), place)
             }
             #[inline(always)]
             fn holds6(&self, record: &rvs_table::Record<4>, role: rvs_abi::Role, index: u32) -> bool {
@@ -298,9 +297,8 @@ macro_rules! tables_by_maps {
                 role: rvs_abi::Role,
                 hash: rvs_table::Hash,
                 place: u64,
-                now: u32,
             ) -> u64 {
-                $crate::insertion::rvs_look_again6(record, role as u32, hash.bits(), place, now)
+                $crate::insertion::rvs_look_again6(record, role as u32, hash.bits(), place)
             }
             #[inline(always)]
             fn count(&self, counter: rvs_abi::Counter) {

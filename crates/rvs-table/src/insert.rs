@@ -168,8 +168,7 @@ pub fn insert<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
         };
         store.write(record, Role::Request, place.pack(), Place::NONE);
         publish(store, &place);
-        return match Check::unpack(store.look_again(record, Role::Request, hash, place.pack(), now))
-        {
+        return match Check::unpack(store.look_again(record, Role::Request, hash, place.pack())) {
             Check::Alone if confirm(store, &place) => Inserted::New {
                 index: place.index,
                 spilled: place.level > 0,
@@ -197,34 +196,27 @@ pub fn insert<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store.write(record, Role::Request, first.pack(), second.pack());
     publish(store, &second);
     publish(store, &first);
-    let outcome =
-        match Check::unpack(store.look_again(record, Role::Request, hash, first.pack(), now)) {
-            Check::Twin(index) => Inserted::Exists(index),
-            Check::Race => Inserted::Race,
-            Check::Alone => {
-                match Check::unpack(store.look_again(
-                    record,
-                    Role::Reply,
-                    reply_hash,
-                    second.pack(),
-                    now,
-                )) {
-                    Check::Twin(_) => Inserted::ReplyTaken,
-                    Check::Race => Inserted::Race,
-                    Check::Alone if confirm(store, &second) => {
-                        if confirm(store, &first) {
-                            return Inserted::New {
-                                index: first.index,
-                                spilled: first.level > 0 || second.level > 0,
-                            };
-                        }
-                        kill_confirmed(store, &second, now);
-                        Inserted::Race
+    let outcome = match Check::unpack(store.look_again(record, Role::Request, hash, first.pack())) {
+        Check::Twin(index) => Inserted::Exists(index),
+        Check::Race => Inserted::Race,
+        Check::Alone => {
+            match Check::unpack(store.look_again(record, Role::Reply, reply_hash, second.pack())) {
+                Check::Twin(_) => Inserted::ReplyTaken,
+                Check::Race => Inserted::Race,
+                Check::Alone if confirm(store, &second) => {
+                    if confirm(store, &first) {
+                        return Inserted::New {
+                            index: first.index,
+                            spilled: first.level > 0 || second.level > 0,
+                        };
                     }
-                    Check::Alone => Inserted::Race,
+                    kill_confirmed(store, &second, now);
+                    Inserted::Race
                 }
+                Check::Alone => Inserted::Race,
             }
-        };
+        }
+    };
     abandon(store, &first, now);
     abandon(store, &second, now);
     outcome
@@ -407,7 +399,7 @@ fn publish<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(store: &
     }
 }
 
-/// Looks for others with our key, and for holes before us.
+/// Looks for others with our key, and for holes before us. `place` is a [`Place`], packed.
 #[inline(always)]
 pub fn look_again<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
@@ -415,57 +407,46 @@ pub fn look_again<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     role: Role,
     hash: Hash,
     place: u64,
-    now: u32,
 ) -> Check {
-    let Some(place) = Place::unpack(place, hash) else {
-        return Check::Race;
-    };
+    let (ours, ours_level) = (place as u32, (place >> 32) as u32 & 3);
     let mask = store.mask();
-    let fingerprint = hash.fingerprint();
-    for level in 0..LEVELS {
-        let Some(spill) = (if level > 0 {
-            store.spill(level).map(rvs_abi::Word32::load)
-        } else {
-            Some(1)
-        }) else {
+    let home = hash.home(ours_level);
+    for step in 0..WINDOW {
+        let index = home.wrapping_add(step) & mask;
+        if index == ours {
+            break;
+        }
+        let Some(slot) = store.slot(index) else {
             return Check::Race;
         };
-        if spill == 0 {
+        let state = tag::state(slot.head.tag.load());
+        if state == tag::EMPTY || state == tag::CLEARING {
+            return Check::Race;
+        }
+    }
+
+    let fingerprint = hash.fingerprint();
+    for level in 0..LEVELS {
+        if level > 0 && store.spill(level).is_none_or(|spill| spill.load() == 0) {
             continue;
         }
         let home = hash.home(level);
-        let mut before_ours = level == place.level;
         for step in 0..WINDOW {
             let index = home.wrapping_add(step) & mask;
-            if index == place.index {
-                before_ours = false;
-                continue;
-            }
             let Some(slot) = store.slot(index) else {
                 return Check::Race;
             };
             let seen = slot.head.tag.load();
-            let state = tag::state(seen);
-            if before_ours && (state == tag::EMPTY || state == tag::CLEARING) {
-                return Check::Race;
-            }
-            if !tag::agrees(seen, fingerprint) {
+            if !tag::agrees(seen, fingerprint) || index == ours {
                 continue;
             }
-            if state == tag::BUSY {
+            match tag::state(seen) {
                 // It will look again after it is published, and see us: the lower index goes on.
-                if index < place.index {
-                    return Check::Race;
-                }
-            } else if tag::readable(seen) && store.holds(record, role, index) {
-                if state == tag::LIVE {
-                    return Check::Twin(index);
-                }
-                // Perhaps it has looked before we were there: then only its end keeps it from
-                // confirming, and if it did confirm, the next packet will find it.
-                if index < place.index || !crate::kill(store, slot, seen, now) {
-                    return Check::Race;
-                }
+                tag::BUSY if index < ours => return Check::Race,
+                tag::LIVE if store.holds(record, role, index) => return Check::Twin(index),
+                // It may have looked before we were there: it can only be left to itself.
+                tag::FRESH if store.holds(record, role, index) => return Check::Race,
+                _ => {}
             }
         }
     }

@@ -9,7 +9,7 @@
 //! ```text
 //!            claim (cas)           publish (swap)          confirm (cas)
 //!   EMPTY ─────────────► BUSY ───────────────────► FRESH ───────────────► LIVE
-//!     ▲                   ▲ │ abandon                │ killed by a twin     │ expired, closed, removed
+//!     ▲                   ▲ │ abandon                │ abandon              │ expired, closed, removed
 //!     │ clear (cas, look, │ └──────────────┐         │                      │
 //!     │        swap)      │ claim, after   ▼         ▼                      ▼
 //!     └──── CLEARING ◄────┴─ quarantine ── DEAD ◄────┴──────────────────────┘
@@ -17,8 +17,8 @@
 //!
 //! Invariants, each with its model in `tests/models.rs`:
 //! - **No twins.** Of two CPUs that insert one key at once at most one confirms. Each publishes with
-//!   a full barrier and then looks again; who finds a confirmed twin adopts it, who finds a twin
-//!   still being made either ends it or gives up and drops its packet. Nobody spins.
+//!   a full barrier and then looks again; who finds a confirmed twin adopts it, who finds one that
+//!   is about to confirm gives up and drops its packet. Nobody spins, and nobody waits.
 //! - **Reachable.** A search ends at a never-used slot, so no slot before a live one in its window
 //!   may become never-used. Clearing marks the tombstone, *then* looks at its neighbour; inserting
 //!   takes the neighbour, *then* looks at the tombstone: one of the two sees the other.
@@ -100,8 +100,8 @@ pub trait Store<const N: usize, const PAD: usize> {
 
     /// Looks, after publication, for others with our key and for holes before us: a [`Check`],
     /// packed. `place` is a [`Place`], packed.
-    fn look_again(&self, record: &Record<N>, role: Role, hash: Hash, place: u64, now: u32) -> u64 {
-        look_again(self, record, role, hash, place, now).pack()
+    fn look_again(&self, record: &Record<N>, role: Role, hash: Hash, place: u64) -> u64 {
+        look_again(self, record, role, hash, place).pack()
     }
 }
 

@@ -36,7 +36,7 @@ pub enum HopError {
         errno: i32,
     },
     /// The route ends here (`unreachable`, `blackhole`) or leads to many hosts.
-    #[error("the route to {address} is of type {kind}, which reaches no single host")]
+    #[error("the route to {address} is a {} one, which reaches no single host", format!("{kind:?}").to_lowercase())]
     NotUnicast {
         /// The address.
         address: IpAddr,
