@@ -154,7 +154,8 @@ fn own_addresses_are_local() -> Result {
 fn no_way() -> Result {
     let pair = Pair::new()?;
     pair.near.route(&["add", "unreachable", "10.7.0.0/16"])?;
-    pair.near.route(&["add", "unreachable", "2001:db8:7::/48"])?;
+    pair.near
+        .route(&["add", "unreachable", "2001:db8:7::/48"])?;
     let cases = [
         ("192.0.2.1", ENETUNREACH),
         ("2001:db8:1::1", ENETUNREACH),
@@ -169,7 +170,9 @@ fn no_way() -> Result {
     }
     let error = pair.hop("192.0.2.1")?.err().ok_or("a way")?;
     assert!(
-        error.to_string().starts_with("no route to 192.0.2.1: Network"),
+        error
+            .to_string()
+            .starts_with("no route to 192.0.2.1: Network"),
         "{error}"
     );
     Ok(())
@@ -318,8 +321,7 @@ fn keeper_tells_of_changes_before_its_second_is_over() -> Result {
                 near.route(&[verb, "10.9.0.0/16", "via", "10.0.0.2"])?;
                 reports
                     .until(verb, |hops| {
-                        hops.get(&address)
-                            .is_some_and(|hop| hop.is_some() == there)
+                        hops.get(&address).is_some_and(|hop| hop.is_some() == there)
                     })
                     .await?;
                 fastest = fastest.min(start.elapsed());

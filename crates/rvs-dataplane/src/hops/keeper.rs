@@ -1,13 +1,11 @@
 //! Keeps the ways to the real servers known: passes every second and after changes.
 
 use super::{Hop, HopError, resolve};
-use futures_util::stream::{Stream, StreamExt as _};
 use futures_util::FutureExt as _;
+use futures_util::stream::{Stream, StreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage,
-};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::{Handle, MulticastGroup};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -254,11 +252,26 @@ mod tests {
         let other = IpAddr::from([10, 0, 0, 2]);
         let used = BTreeSet::from([(3, address)]);
         let table = [
-            (RouteNetlinkMessage::NewNeighbour(neighbour(3, address)), true),
-            (RouteNetlinkMessage::DelNeighbour(neighbour(3, address)), true),
-            (RouteNetlinkMessage::NewNeighbour(neighbour(4, address)), false),
-            (RouteNetlinkMessage::NewNeighbour(neighbour(3, other)), false),
-            (RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default()), false),
+            (
+                RouteNetlinkMessage::NewNeighbour(neighbour(3, address)),
+                true,
+            ),
+            (
+                RouteNetlinkMessage::DelNeighbour(neighbour(3, address)),
+                true,
+            ),
+            (
+                RouteNetlinkMessage::NewNeighbour(neighbour(4, address)),
+                false,
+            ),
+            (
+                RouteNetlinkMessage::NewNeighbour(neighbour(3, other)),
+                false,
+            ),
+            (
+                RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default()),
+                false,
+            ),
             (RouteNetlinkMessage::NewRoute(RouteMessage::default()), true),
             (RouteNetlinkMessage::DelLink(LinkMessage::default()), true),
         ];
