@@ -1,0 +1,66 @@
+//! The one thread that owns the director. Everybody else asks it, one question after the other.
+
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::director::Director;
+use crate::forwarding::Forwarding;
+
+/// How many questions may wait.
+const QUEUE: usize = 64;
+
+enum Message {
+    Question(Box<dyn FnOnce(&mut Director) + Send>),
+    End,
+}
+
+/// A way to ask the director.
+#[derive(Clone)]
+pub struct Handle(mpsc::Sender<Message>);
+
+/// The director's thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the director is stopping")]
+pub struct Gone;
+
+impl Handle {
+    /// Lets the director answer.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Director) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (answer, answered) = oneshot::channel();
+        let question = Message::Question(Box::new(move |director| {
+            // Whoever asked may have left.
+            let _ = answer.send(question(director));
+        }));
+        self.0.send(question).await.map_err(|_| Gone)?;
+        answered.await.map_err(|_| Gone)
+    }
+
+    /// Ends the thread once all earlier questions are answered. Later ones find it gone.
+    pub async fn end(&self) {
+        // One that has ended already need not be told.
+        let _ = self.0.send(Message::End).await;
+    }
+}
+
+/// Gives the director a thread. The thread ends, and hands back the data plane, when told to or when the last handle is
+/// dropped.
+pub fn spawn(
+    mut director: Director,
+) -> std::io::Result<(Handle, JoinHandle<Box<dyn Forwarding>>)> {
+    let (questions, mut asked) = mpsc::channel::<Message>(QUEUE);
+    let thread = std::thread::Builder::new()
+        .name("director".to_owned())
+        .spawn(move || {
+            while let Some(Message::Question(question)) = asked.blocking_recv() {
+                director.set_now(SystemTime::now());
+                question(&mut director);
+            }
+            director.into_forwarding()
+        })?;
+    Ok((Handle(questions), thread))
+}

@@ -1,0 +1,469 @@
+//! A running director: the data plane, what the configuration wants of it, and the requests that change it.
+//!
+//! It neither waits nor listens: whoever owns it calls it, one request at a time (see `actor`). A request that is
+//! refused changes nothing. What is asked for here lasts until the configuration says otherwise: a reload restores what
+//! the file says of the services and servers in it, and keeps all others that were added at run time.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use rvs_config::{Config, Scheduler, Server, Service, ServiceKey, Services, Timeouts, Weight};
+
+pub use error::RequestError;
+
+use crate::events::{Events, What, seconds};
+use crate::forwarding::{Adoption, Connection, Forwarding, Origin, ServiceState};
+use crate::rates::Estimator;
+use crate::reconcile::{Change, reconcile};
+use crate::source::Source;
+use crate::wire;
+
+/// A director with its data plane.
+pub struct Director {
+    forwarding: Box<dyn Forwarding>,
+    settings: rvs_config::Director,
+    /// What the configuration wants.
+    intent: Services,
+    source: Source,
+    adoption: Adoption,
+    scheduling: bool,
+    started: SystemTime,
+    loaded: SystemTime,
+    now: SystemTime,
+    rates: Estimator,
+    events: Events,
+}
+
+impl Director {
+    /// Takes over a data plane and makes it do what the configuration says.
+    pub fn start(
+        forwarding: Box<dyn Forwarding>,
+        adoption: Adoption,
+        config: Config,
+        source: Source,
+        now: SystemTime,
+    ) -> Result<Director, RequestError> {
+        let mut director = Director {
+            forwarding,
+            settings: config.director,
+            intent: Services::new(),
+            source,
+            adoption,
+            scheduling: true,
+            started: now,
+            loaded: now,
+            now,
+            rates: Estimator::default(),
+            events: Events::new(),
+        };
+        let adoption = adoption.into();
+        director.note(What::Started { adoption });
+        let plan = reconcile(&config.services, &director.forwarding.services());
+        if let Err(error) = director.carry_out(&plan) {
+            // What was not there before is taken away again; a director that was there goes on as it was.
+            match director.adoption {
+                Adoption::Fresh => {
+                    if let Err(error) = director.forwarding.detach() {
+                        tracing::error!("{error}, after a start that failed");
+                    }
+                }
+                Adoption::Adopted | Adoption::Upgraded { .. } => {}
+            }
+            return Err(error);
+        }
+        director.intent = config.services;
+        Ok(director)
+    }
+
+    /// Tells it what time it is; done before every request.
+    pub fn set_now(&mut self, now: SystemTime) {
+        self.now = now;
+    }
+
+    /// Does what is due, `passed` after the last time.
+    pub fn tick(&mut self, passed: Duration) {
+        let tick = self.forwarding.tick();
+        tracing::trace!(?tick, "tick");
+        if self.rates.is_due(passed) {
+            let services = self.forwarding.services();
+            self.rates.observe(&services);
+        }
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &rvs_config::Director {
+        &self.settings
+    }
+
+    /// What happened.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// How it is.
+    pub fn status(&self) -> wire::Status {
+        let services = self.services();
+        let sum = |count: fn(&wire::Service) -> u64| services.iter().map(count).sum();
+        wire::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.settings.instance.to_string(),
+            pid: std::process::id(),
+            started: seconds(self.started),
+            loaded: seconds(self.loaded),
+            config: Some(self.source.file.clone()).filter(|file| !file.as_os_str().is_empty()),
+            socket: self.settings.socket.clone(),
+            adoption: self.adoption.into(),
+            scheduling: self.scheduling,
+            forwarding_on_stop: self.settings.forwarding_on_stop.name().to_owned(),
+            services: services.len(),
+            servers: services
+                .iter()
+                .flat_map(|service| &service.servers)
+                .filter(|server| !server.removed)
+                .count(),
+            active: sum(|service| service.active),
+            inactive: sum(|service| service.inactive),
+            table: self.forwarding.table().into(),
+            interfaces: self.interfaces(),
+            timeouts: self.settings.timeouts,
+        }
+    }
+
+    /// All services in the order in which they were added.
+    pub fn services(&self) -> Vec<wire::Service> {
+        self.forwarding
+            .services()
+            .into_iter()
+            .map(|state| self.described(state))
+            .collect()
+    }
+
+    /// One service.
+    pub fn service(&self, key: ServiceKey) -> Result<wire::Service, RequestError> {
+        Ok(self.described(self.state(key)?))
+    }
+
+    /// Where the traffic is taken from.
+    pub fn interfaces(&self) -> Vec<wire::Interface> {
+        self.forwarding
+            .interfaces()
+            .into_iter()
+            .map(wire::Interface::from)
+            .collect()
+    }
+
+    /// How full the tables are.
+    pub fn table(&self) -> wire::Table {
+        self.forwarding.table().into()
+    }
+
+    /// Every counter.
+    pub fn counters(&self) -> Vec<(rvs_abi::Counter, u64)> {
+        self.forwarding.counters()
+    }
+
+    /// Every connection, or a service's.
+    pub fn connections(&self, of: Option<ServiceKey>) -> Vec<Connection> {
+        let mut connections = self.forwarding.connections();
+        if let Some(key) = of {
+            connections.retain(|connection| {
+                connection.protocol == key.protocol() && connection.service == key.socket_addr()
+            });
+        }
+        connections
+    }
+
+    /// The timeouts that hold.
+    pub fn timeouts(&self) -> Timeouts {
+        self.settings.timeouts
+    }
+
+    /// Adds a service with its servers.
+    pub fn add_service(&mut self, service: Service) -> Result<wire::Service, RequestError> {
+        if let Some(name) = service.name() {
+            self.name_is_free(name, service.key())?;
+        }
+        let key = service.key();
+        self.do_one(Change::AddService {
+            service,
+            origin: Origin::Runtime,
+        })?;
+        self.service(key)
+    }
+
+    /// Lets a service choose otherwise.
+    pub fn set_scheduler(
+        &mut self,
+        key: ServiceKey,
+        scheduler: Scheduler,
+    ) -> Result<wire::Service, RequestError> {
+        if self.state(key)?.scheduler != scheduler {
+            self.do_one(Change::SetScheduler { key, scheduler })?;
+        }
+        self.service(key)
+    }
+
+    /// Removes a service.
+    pub fn remove_service(&mut self, key: ServiceKey) -> Result<(), RequestError> {
+        self.do_one(Change::RemoveService { key })
+    }
+
+    /// Removes all services. Returns how many there were.
+    pub fn clear(&mut self) -> Result<usize, RequestError> {
+        let plan: Vec<Change> = self
+            .forwarding
+            .services()
+            .iter()
+            .map(|state| Change::RemoveService { key: state.key })
+            .collect();
+        self.carry_out(&plan)
+    }
+
+    /// Adds a server to a service.
+    pub fn add_server(
+        &mut self,
+        key: ServiceKey,
+        server: Server,
+    ) -> Result<wire::Server, RequestError> {
+        self.state(key)?;
+        fits(key, server)?;
+        self.do_one(Change::AddServer {
+            key,
+            server,
+            origin: Origin::Runtime,
+        })?;
+        self.server(key, server.socket_addr())
+    }
+
+    /// Changes a server's weight, method, or both.
+    pub fn set_server(
+        &mut self,
+        key: ServiceKey,
+        address: SocketAddr,
+        change: wire::ServerChange,
+    ) -> Result<wire::Server, RequestError> {
+        let known = self
+            .state(key)?
+            .servers
+            .into_iter()
+            .filter(|state| !state.draining_removed)
+            .map(|state| state.server)
+            .find(|server| server.socket_addr() == address)
+            .ok_or(RequestError::NoSuchServer {
+                service: key,
+                server: address,
+            })?;
+        let server = known
+            .with_weight(change.weight.unwrap_or(known.weight()))
+            .with_method(change.method.unwrap_or(known.method()));
+        fits(key, server)?;
+        if server != known {
+            self.do_one(Change::SetServer { key, server })?;
+        }
+        self.server(key, address)
+    }
+
+    /// Gives a server no new connections; those it has go on.
+    pub fn drain(
+        &mut self,
+        key: ServiceKey,
+        address: SocketAddr,
+    ) -> Result<wire::Server, RequestError> {
+        let change = wire::ServerChange {
+            weight: Some(Weight::ZERO),
+            method: None,
+        };
+        self.set_server(key, address, change)
+    }
+
+    /// Removes a server from a service.
+    pub fn remove_server(
+        &mut self,
+        key: ServiceKey,
+        server: SocketAddr,
+    ) -> Result<(), RequestError> {
+        self.do_one(Change::RemoveServer { key, server })
+    }
+
+    /// Zeroes the statistics of a service or of everything.
+    pub fn zero(&mut self, key: Option<ServiceKey>) -> Result<(), RequestError> {
+        self.forwarding.zero(key.as_ref())?;
+        self.note(What::Zeroed { service: key });
+        Ok(())
+    }
+
+    /// Changes the timeouts until the next reload.
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        if self.settings.timeouts != timeouts {
+            self.forwarding.set_timeouts(&timeouts);
+            self.settings.timeouts = timeouts;
+            self.note(What::TimeoutsChanged);
+        }
+    }
+
+    /// Whether it takes new connections.
+    pub fn set_scheduling(&mut self, on: bool) {
+        if self.scheduling != on {
+            self.forwarding.set_scheduling(on);
+            self.scheduling = on;
+            self.note(What::SchedulingChanged { on });
+        }
+    }
+
+    /// Reads the configuration again and does what it says. If anything is wrong, nothing changes.
+    pub fn reload(&mut self) -> Result<usize, RequestError> {
+        let result = self.try_reload();
+        self.note(match &result {
+            Ok(changes) => What::Reloaded { changes: *changes },
+            Err(error) => What::ReloadRefused {
+                error: error.to_string(),
+            },
+        });
+        result
+    }
+
+    /// Ends the director and hands back the data plane.
+    pub fn into_forwarding(self) -> Box<dyn Forwarding> {
+        self.forwarding
+    }
+
+    fn try_reload(&mut self) -> Result<usize, RequestError> {
+        let config = self.source.load()?;
+        if let Some(setting) = fixed_setting(&self.settings, &config.director) {
+            return Err(RequestError::NeedsRestart { setting });
+        }
+        let actual = self.forwarding.services();
+        self.names_are_free(&config.services, &actual)?;
+        let changes = self.carry_out(&reconcile(&config.services, &actual))?;
+        self.set_timeouts(config.director.timeouts);
+        self.settings = config.director;
+        self.intent = config.services;
+        self.loaded = self.now;
+        Ok(changes)
+    }
+
+    fn do_one(&mut self, change: Change) -> Result<(), RequestError> {
+        self.carry_out(&[change]).map(|_| ())
+    }
+
+    /// Does all of it, or undoes what was done.
+    fn carry_out(&mut self, plan: &[Change]) -> Result<usize, RequestError> {
+        let before = match plan {
+            [] => return Ok(0),
+            // A single step is undone by the data plane itself.
+            [_] => Vec::new(),
+            [_, _, ..] => self.forwarding.services(),
+        };
+        for (index, change) in plan.iter().enumerate() {
+            let Err(error) = change.apply(self.forwarding.as_mut()) else {
+                continue;
+            };
+            let done = plan.get(..index).unwrap_or_default();
+            for undo in done.iter().rev().flat_map(|change| change.undo(&before)) {
+                if let Err(error) = undo.apply(self.forwarding.as_mut()) {
+                    tracing::error!("{error}, while undoing a change that failed");
+                }
+            }
+            return Err(error.into());
+        }
+        for what in plan.iter().flat_map(What::of) {
+            self.note(what);
+        }
+        Ok(plan.len())
+    }
+
+    fn note(&mut self, what: What) {
+        match serde_json::to_string(&what) {
+            Ok(text) => tracing::debug!("{text}"),
+            Err(error) => tracing::debug!("{what:?}: {error}"),
+        }
+        self.events.note(self.now, what);
+    }
+
+    fn state(&self, key: ServiceKey) -> Result<ServiceState, RequestError> {
+        self.forwarding
+            .services()
+            .into_iter()
+            .find(|state| state.key == key)
+            .ok_or(RequestError::NoSuchService(key))
+    }
+
+    fn server(&self, key: ServiceKey, address: SocketAddr) -> Result<wire::Server, RequestError> {
+        self.service(key)?
+            .servers
+            .into_iter()
+            .find(|server| server.address == address && !server.removed)
+            .ok_or(RequestError::NoSuchServer {
+                service: key,
+                server: address,
+            })
+    }
+
+    fn described(&self, mut state: ServiceState) -> wire::Service {
+        // The data plane may hold the name of an earlier configuration.
+        if let Some(service) = self.intent.get(state.key) {
+            state.name = service.name().map(str::to_owned);
+        }
+        wire::Service::of(state, &self.rates)
+    }
+
+    fn name_is_free(&self, name: &str, key: ServiceKey) -> Result<(), RequestError> {
+        match self
+            .services()
+            .into_iter()
+            .find(|service| service.name.as_deref() == Some(name) && service.address != key)
+        {
+            Some(holder) => Err(RequestError::NameTaken {
+                name: name.to_owned(),
+                holder: holder.address,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether no name of the new configuration belongs to a service that stays and is not in it.
+    fn names_are_free(
+        &self,
+        wanted: &Services,
+        actual: &[ServiceState],
+    ) -> Result<(), RequestError> {
+        let stays =
+            |state: &&ServiceState| state.origin == Origin::Runtime && wanted.get(state.key).is_none();
+        for state in actual.iter().filter(stays) {
+            let same = |service: &&Service| service.name().is_some() && service.name() == state.name.as_deref();
+            if let Some(name) = wanted.iter().find(same).and_then(Service::name) {
+                return Err(RequestError::NameTaken {
+                    name: name.to_owned(),
+                    holder: state.key,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether this could be a server of this service.
+fn fits(key: ServiceKey, server: Server) -> Result<(), RequestError> {
+    Service::new(key, Scheduler::default()).with_servers([server])?;
+    Ok(())
+}
+
+/// The first setting that differs and cannot be changed while the director runs.
+fn fixed_setting(old: &rvs_config::Director, new: &rvs_config::Director) -> Option<&'static str> {
+    [
+        ("instance", old.instance == new.instance),
+        ("interfaces", old.interfaces == new.interfaces),
+        ("attach", old.attach == new.attach),
+        ("connections", old.connections == new.connections),
+        ("connections_v6", old.connections_v6 == new.connections_v6),
+        ("socket", old.socket == new.socket),
+        ("bpffs", old.bpffs == new.bpffs),
+    ]
+    .into_iter()
+    .find(|(_, same)| !same)
+    .map(|(setting, _)| setting)
+}

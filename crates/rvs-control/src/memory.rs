@@ -1,0 +1,225 @@
+//! A data plane in memory, for tests: it keeps what it is told and forwards nothing.
+
+use std::net::SocketAddr;
+
+use rvs_abi::Counter;
+use rvs_config::{MAX_SERVERS, Scheduler, Server, Service, ServiceKey, Timeouts};
+
+use crate::forwarding::{
+    ChangeError, Connection, DetachError, Forwarding, InterfaceState, Origin, ServerState,
+    ServiceState, Stats, TableState, Tick,
+};
+
+/// The data plane's whole state. Tests may set any of it.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields' names say it")]
+pub struct Memory {
+    pub services: Vec<ServiceState>,
+    pub connections: Vec<Connection>,
+    pub counters: Vec<(Counter, u64)>,
+    pub interfaces: Vec<InterfaceState>,
+    pub timeouts: Timeouts,
+    pub scheduling: bool,
+    pub ticks: u64,
+    /// How many services fit.
+    pub room: usize,
+}
+
+impl Memory {
+    /// An empty one.
+    pub fn new() -> Memory {
+        Memory {
+            services: Vec::new(),
+            connections: Vec::new(),
+            counters: Counter::ALL.iter().map(|&counter| (counter, 0)).collect(),
+            interfaces: vec![InterfaceState {
+                name: "eth0".to_owned(),
+                ifindex: 2,
+                tc: "tcx",
+                xdp: false,
+            }],
+            timeouts: Timeouts::defaults(None),
+            scheduling: true,
+            ticks: 0,
+            room: 4096,
+        }
+    }
+
+    fn service(&mut self, key: &ServiceKey) -> Result<&mut ServiceState, ChangeError> {
+        self.services
+            .iter_mut()
+            .find(|service| service.key == *key)
+            .ok_or(ChangeError::NoSuchService(*key))
+    }
+
+    fn server(
+        &mut self,
+        key: &ServiceKey,
+        server: SocketAddr,
+    ) -> Result<&mut ServerState, ChangeError> {
+        let missing = ChangeError::NoSuchServer {
+            service: *key,
+            server,
+        };
+        self.service(key)?
+            .servers
+            .iter_mut()
+            .find(|state| state.server.socket_addr() == server)
+            .ok_or(missing)
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory::new()
+    }
+}
+
+fn state(server: Server, origin: Origin) -> ServerState {
+    ServerState {
+        server,
+        origin,
+        active: 0,
+        inactive: 0,
+        stats: Stats::default(),
+        local: false,
+        draining_removed: false,
+        next_hop: None,
+    }
+}
+
+impl Forwarding for Memory {
+    fn services(&self) -> Vec<ServiceState> {
+        self.services.clone()
+    }
+
+    fn add_service(&mut self, service: &Service, origin: Origin) -> Result<(), ChangeError> {
+        if self.service(&service.key()).is_ok() {
+            return Err(ChangeError::ServiceExists(service.key()));
+        }
+        if self.services.len() >= self.room {
+            return Err(ChangeError::NoRoom {
+                what: "service",
+                limit: self.room as u64,
+            });
+        }
+        self.services.push(ServiceState {
+            key: service.key(),
+            name: service.name().map(str::to_owned),
+            scheduler: service.scheduler(),
+            origin,
+            servers: service
+                .servers()
+                .iter()
+                .rev()
+                .map(|&server| state(server, origin))
+                .collect(),
+            stats: Stats::default(),
+        });
+        Ok(())
+    }
+
+    fn set_scheduler(&mut self, key: &ServiceKey, scheduler: Scheduler) -> Result<(), ChangeError> {
+        self.service(key)?.scheduler = scheduler;
+        Ok(())
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), ChangeError> {
+        self.service(key)?;
+        self.services.retain(|service| service.key != *key);
+        Ok(())
+    }
+
+    fn add_server(
+        &mut self,
+        key: &ServiceKey,
+        server: &Server,
+        origin: Origin,
+    ) -> Result<(), ChangeError> {
+        let servers = &mut self.service(key)?.servers;
+        if servers
+            .iter()
+            .any(|state| state.server.socket_addr() == server.socket_addr())
+        {
+            return Err(ChangeError::ServerExists {
+                service: *key,
+                server: server.socket_addr(),
+            });
+        }
+        if servers.len() >= MAX_SERVERS {
+            return Err(ChangeError::NoRoom {
+                what: "real server",
+                limit: MAX_SERVERS as u64,
+            });
+        }
+        servers.insert(0, state(*server, origin));
+        Ok(())
+    }
+
+    fn set_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), ChangeError> {
+        self.server(key, server.socket_addr())?.server = *server;
+        Ok(())
+    }
+
+    fn remove_server(&mut self, key: &ServiceKey, server: SocketAddr) -> Result<(), ChangeError> {
+        self.server(key, server)?;
+        self.service(key)?
+            .servers
+            .retain(|state| state.server.socket_addr() != server);
+        Ok(())
+    }
+
+    fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {
+        if let Some(key) = key {
+            self.service(key)?;
+        }
+        for service in &mut self.services {
+            if key.is_none_or(|key| service.key == *key) {
+                service.stats = Stats::default();
+                for state in &mut service.servers {
+                    state.stats = Stats::default();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn counters(&self) -> Vec<(Counter, u64)> {
+        self.counters.clone()
+    }
+
+    fn connections(&self) -> Vec<Connection> {
+        self.connections.clone()
+    }
+
+    fn table(&self) -> TableState {
+        TableState {
+            slots4: 1 << 20,
+            used4: self.connections.len() as u64,
+            slots6: 1 << 18,
+            used6: 0,
+            refused: 0,
+        }
+    }
+
+    fn tick(&mut self) -> Tick {
+        self.ticks += 1;
+        Tick::default()
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceState> {
+        self.interfaces.clone()
+    }
+
+    fn set_timeouts(&mut self, timeouts: &Timeouts) {
+        self.timeouts = *timeouts;
+    }
+
+    fn set_scheduling(&mut self, on: bool) {
+        self.scheduling = on;
+    }
+
+    fn detach(self: Box<Self>) -> Result<(), DetachError> {
+        Ok(())
+    }
+}
