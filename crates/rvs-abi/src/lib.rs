@@ -13,6 +13,7 @@
 
 pub mod cell;
 pub mod counter;
+pub mod device;
 pub mod server;
 pub mod service;
 pub mod settings;
@@ -21,6 +22,7 @@ pub mod sweep;
 
 pub use cell::{Word32, Word64};
 pub use counter::{COUNTERS, Counter, Verdict};
+pub use device::Device;
 pub use server::{Method, Server, ServerStats};
 pub use service::{AddressKey, Scheduler, Service, ServiceKey};
 pub use settings::{Settings, TIMEOUTS, TcpState};

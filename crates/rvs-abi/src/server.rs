@@ -40,7 +40,8 @@ pub struct Server {
     pub address: [Word32; 4],
     /// The neighbour that leads there: the server itself or a gateway. Packet byte order.
     pub hop_address: [Word32; 4],
-    /// [`Server::IN_USE`] and others, method in bits 8..12, hop family in bits 16..24.
+    /// [`Server::IN_USE`] and others, method in bits 8..12, the method that
+    /// was asked for in bits 12..16, hop family in bits 16..24.
     pub flags: Word32,
     /// Interface that leads there; 0 while no route is known.
     pub hop_ifindex: Word32,

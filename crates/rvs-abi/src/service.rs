@@ -48,7 +48,9 @@ pub struct Service {
     pub address: [Word32; 4],
     /// Port as it lies in a packet in bits 0..16, protocol in 16..24, IP version in 24..32.
     pub key: Word32,
-    read_spare: [Word32; 5],
+    /// Order in which services were added.
+    pub sequence: Word32,
+    read_spare: [Word32; 4],
 
     /// Where the scheduler stands: position in bits 0..16, wrr's current weight in 32..64.
     pub cursor: Word64,

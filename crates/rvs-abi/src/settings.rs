@@ -114,4 +114,6 @@ const _: () = assert!(size_of::<Settings>() == 256);
 impl Settings {
     /// New connections are scheduled; without it only those that exist are served ("inactive here").
     pub const SCHEDULE: u32 = 1;
+    /// The maps were filled; without it they are a start that did not get far.
+    pub const READY: u32 = 2;
 }

@@ -1,4 +1,32 @@
-//! Loads the kernel side.
+//! The data plane as user space sees it: loads, attaches and pins the programs, gives typed access to
+//! the maps, sweeps the connection table, and hands the state on from one process, one layout, one
+//! table size to the next.
+//!
+//! The kernel holds the state: everything that this crate remembers can be read back from the maps
+//! ([`Dataplane::open`] does, where a director is there already). It decides nothing about packets
+//! (`rvs-core` does) and knows nothing of configuration files, sockets or users (`rvs-control` does).
 
-/// The kernel side's object file.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rvs.bpf.o"));
+mod attach;
+mod connections;
+mod dataplane;
+pub mod decapsulation;
+mod error;
+pub mod hops;
+mod kernel;
+mod links;
+mod object;
+mod programs;
+mod rows;
+mod shared;
+mod state;
+mod stats;
+mod upgrade;
+mod wire;
+
+pub use dataplane::Dataplane;
+pub use error::{ChangeError, OpenError};
+pub use object::OBJECT;
+pub use state::{
+    Adoption, Connection, InterfaceState, Origin, ServerState, ServiceState, Stats, TableState,
+    Tick,
+};

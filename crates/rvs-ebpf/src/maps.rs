@@ -12,8 +12,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, Server, ServerStats, Service, ServiceKey, Settings, Slot4,
-    Slot6, Word32,
+    AddressKey, COUNTERS, Counter, Device, Server, ServerStats, Service, ServiceKey, Settings,
+    Slot4, Slot6, Word32, device,
 };
 use rvs_core::{
     Flow,
@@ -37,7 +37,7 @@ static SERVICE_INDEX: HashMap<ServiceKey, u32> = HashMap::with_max_entries(1024,
 #[map]
 static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(4096, 0);
 #[map]
-static DEVICES: Array<Device> = Array::with_max_entries(DEVICES_MAX, BPF_F_MMAPABLE);
+static DEVICES: Array<Device> = Array::with_max_entries(device::DEVICES, BPF_F_MMAPABLE);
 #[map]
 static SERVER_STATS: PerCpuArray<ServerStats> = PerCpuArray::with_max_entries(4096, 0);
 #[map]
@@ -45,23 +45,13 @@ static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0
 /// Not read by any program: what statistics were at their last zeroing, for user space.
 #[map]
 static SERVER_BASE: Array<ServerStats> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+#[map]
+static SERVICE_BASE: Array<ServerStats> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 
 /// The flow of the packet at hand, off the stack. Programs of one CPU do not interrupt each other
 /// where they use it: all run in the receive softirq.
 #[map]
 static FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
-
-/// Places for interfaces whose own address XDP knows; a power of two.
-const DEVICES_MAX: u32 = 64;
-
-/// An interface that XDP runs on.
-#[repr(C)]
-pub struct Device {
-    ifindex: Word32,
-    /// The address as it lies in a frame: first four bytes, last two.
-    mac: [Word32; 2],
-    zero: Word32,
-}
 
 /// The tables, as the maps hold them.
 pub struct Maps;
@@ -144,7 +134,7 @@ pub fn spill(words: &'static [Word32; 4], level: u32) -> Option<&'static Word32>
 /// Whether `mac` (first four bytes, last two) is the address of interface `ifindex`.
 #[inline(always)]
 pub fn is_own_mac(ifindex: u32, mac: [u32; 2]) -> bool {
-    let device: Option<&Device> = reference!(DEVICES, ifindex & (DEVICES_MAX - 1));
+    let device: Option<&Device> = reference!(DEVICES, ifindex & (device::DEVICES - 1));
     device.is_some_and(|device| {
         device.ifindex.load() == ifindex
             && device.mac[0].load() == mac[0]

@@ -1,0 +1,147 @@
+//! The connection table, read through its mapping.
+
+use std::time::Duration;
+
+use rvs_abi::{
+    Role, Slot, TcpState, protocol,
+    slot::{Link, State},
+};
+use rvs_config::Protocol;
+use rvs_table::tag;
+
+use crate::{Connection, dataplane::Dataplane, wire};
+
+/// A connection as the table has it, servers by index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) is_v6: bool,
+    pub(crate) client: [u32; 4],
+    pub(crate) virtual_address: [u32; 4],
+    pub(crate) ports: u32,
+    pub(crate) protocol: u8,
+    pub(crate) server: u32,
+    pub(crate) state: u32,
+    pub(crate) stamp: u32,
+    pub(crate) packets: u32,
+}
+
+impl Dataplane {
+    /// Every connection. There may be millions: 150 bytes each.
+    pub fn connections(&self) -> Vec<Connection> {
+        let mut all = Vec::new();
+        self.for_each_connection(|connection| {
+            all.push(connection);
+            true
+        });
+        all
+    }
+
+    /// Shows each connection to `visit` until it says `false`.
+    pub fn for_each_connection(&self, mut visit: impl FnMut(Connection) -> bool) {
+        let clock = self.clock();
+        for entry in entries(&self.maps) {
+            if let Some(connection) = self.connection(&entry, clock)
+                && !visit(connection)
+            {
+                return;
+            }
+        }
+    }
+
+    fn connection(&self, entry: &Entry, (now, ticks): (u32, u32)) -> Option<Connection> {
+        let row = self.rows.servers.get(&entry.server)?;
+        let state = State(entry.state);
+        let timeout =
+            rvs_core::sweep::timeout_of(self.maps.settings.get(0)?, entry.protocol, state);
+        let idle = now.wrapping_sub(entry.stamp);
+        let idle = if idle >> 31 != 0 { 0 } else { idle };
+        let seconds = u64::from(timeout.saturating_sub(idle) / ticks.max(1));
+        let (protocol, name) = if entry.protocol == protocol::TCP {
+            (
+                Protocol::Tcp,
+                TcpState::ALL
+                    .get(state.number() as usize)
+                    .map_or("NONE", |state| state.name()),
+            )
+        } else {
+            (Protocol::Udp, "UDP")
+        };
+        Some(Connection {
+            protocol,
+            client: wire::socket_address(entry.client, entry.ports as u16, entry.is_v6),
+            service: wire::socket_address(
+                entry.virtual_address,
+                (entry.ports >> 16) as u16,
+                entry.is_v6,
+            ),
+            server: row.server.socket_addr(),
+            state: name,
+            expires: Duration::from_secs(seconds),
+            active: !state.has(State::INACTIVE),
+            packets: entry.packets,
+        })
+    }
+}
+
+/// The live connections of both tables.
+pub(crate) fn entries(maps: &crate::object::Maps) -> impl Iterator<Item = Entry> {
+    let v4 = maps.slots4.iter().filter_map(|(_, slot)| {
+        let mut entry = read(slot, false)?;
+        let reply = maps.slots4.get(slot.head.pair.load());
+        entry.stamp = later(
+            entry.stamp,
+            reply.and_then(|reply| stamp_of_pair(slot, reply)),
+        );
+        Some(entry)
+    });
+    let v6 = maps.slots6.iter().filter_map(|(_, slot)| {
+        let mut entry = read(slot, true)?;
+        let reply = maps.slots6.get(slot.head.pair.load());
+        entry.stamp = later(
+            entry.stamp,
+            reply.and_then(|reply| stamp_of_pair(slot, reply)),
+        );
+        Some(entry)
+    });
+    v4.chain(v6)
+}
+
+/// Reads a request slot, if it is one and stays the same meanwhile.
+fn read<const N: usize, const PAD: usize>(slot: &Slot<N, PAD>, is_v6: bool) -> Option<Entry> {
+    let seen = slot.head.tag.load();
+    if tag::state(seen) != tag::LIVE {
+        return None;
+    }
+    let link = Link(slot.head.link.load());
+    if link.role() != Role::Request {
+        return None;
+    }
+    let entry = Entry {
+        is_v6,
+        client: wire::load(&slot.source),
+        virtual_address: wire::load(&slot.destination),
+        ports: slot.head.ports.load(),
+        protocol: link.protocol(),
+        server: slot.head.server.load(),
+        state: slot.head.state.load(),
+        stamp: slot.head.stamp.load(),
+        packets: slot.head.packets.load(),
+    };
+    (slot.head.tag.load() == seen).then_some(entry)
+}
+
+fn stamp_of_pair<const N: usize, const PAD: usize>(
+    slot: &Slot<N, PAD>,
+    reply: &Slot<N, PAD>,
+) -> Option<u32> {
+    let seen = reply.head.tag.load();
+    (tag::readable(seen) && tag::generation(seen) == slot.head.pair_generation.load())
+        .then(|| reply.head.stamp.load())
+}
+
+fn later(a: u32, b: Option<u32>) -> u32 {
+    match b {
+        Some(b) if b.wrapping_sub(a) >> 31 == 0 => b,
+        _ => a,
+    }
+}

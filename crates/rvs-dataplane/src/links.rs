@@ -1,0 +1,77 @@
+//! What kind of interfaces the director's are.
+
+use std::thread;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkLayerType};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+
+use crate::{OpenError, attach::Interface};
+
+/// What attaching needs to know of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Its link-layer address.
+    pub(crate) mac: [u8; 6],
+    /// Made of software alone: veth, bridge, bond and the like.
+    pub(crate) is_virtual: bool,
+}
+
+/// Asks the kernel for the facts; refuses what is not Ethernet.
+pub(crate) fn facts(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
+    // A thread of its own: the caller may be inside a runtime, where another cannot run.
+    thread::scope(|scope| scope.spawn(|| ask(interfaces)).join()).unwrap_or_else(|_| {
+        Err(OpenError::kernel(
+            "asking for interfaces",
+            std::io::Error::other("the asking thread panicked"),
+        ))
+    })
+}
+
+/// The name of an interface.
+pub(crate) fn name(ifindex: u32) -> Option<String> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    netdevice::index_to_name(&socket, ifindex).ok()
+}
+
+fn ask(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
+    let failed = |error: std::io::Error| OpenError::kernel("asking for interfaces", error);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
+        tokio::spawn(connection);
+        let mut all = Vec::new();
+        for interface in interfaces {
+            let mut links = handle.link().get().match_index(interface.ifindex).execute();
+            let link = links
+                .try_next()
+                .await
+                .map_err(|error| failed(std::io::Error::other(error)))?
+                .ok_or_else(|| OpenError::NoInterface(interface.name.clone()))?;
+            if link.header.link_layer_type != LinkLayerType::Ether {
+                return Err(OpenError::NotEthernet(interface.name.clone()));
+            }
+            let mut facts = Facts {
+                mac: [0; 6],
+                is_virtual: false,
+            };
+            for attribute in &link.attributes {
+                match attribute {
+                    LinkAttribute::Address(address) if address.len() == 6 => {
+                        facts.mac.copy_from_slice(address)
+                    }
+                    LinkAttribute::LinkInfo(infos) => {
+                        facts.is_virtual =
+                            infos.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
+                    }
+                    _ => {}
+                }
+            }
+            all.push(facts);
+        }
+        Ok(all)
+    })
+}

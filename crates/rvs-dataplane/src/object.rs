@@ -1,0 +1,330 @@
+//! The BPF object: its sizes, where its maps are pinned, and loading it.
+//!
+//! Maps live under `<bpffs>/rvs/<instance>/<hash>/`, where the hash is that of the layout and of all
+//! sizes: what has another layout or size has another directory. Links live beside, under
+//! `<instance>/links/`, since they outlive a change of maps.
+
+use std::{
+    fs, io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, MapInfo, PerCpuArray},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
+};
+use rvs_abi::{
+    AddressKey, COUNTERS, Device, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
+    Word32, Word64,
+};
+use rvs_config::Director;
+
+use crate::{
+    OpenError,
+    shared::{Cells, Plain, Shared},
+};
+
+/// The kernel side's object file.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rvs.bpf.o"));
+
+/// The most services of a director.
+pub(crate) const SERVICES: u32 = 16 * 1024;
+/// The most real servers, over all services.
+pub(crate) const SERVERS: u32 = 64 * 1024;
+/// Room for lists of servers, old and new ones.
+pub(crate) const MEMBERS: u32 = 256 * 1024;
+const ADDRESSES: u32 = 64 * 1024;
+
+/// How large the tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// IPv4 slots, a power of two.
+    pub(crate) slots4: u32,
+    /// IPv6 slots, a power of two.
+    pub(crate) slots6: u32,
+}
+
+impl Sizes {
+    pub(crate) fn of(director: &Director) -> Self {
+        Self {
+            slots4: director.connections.slots(),
+            slots6: director.connections_v6.slots(),
+        }
+    }
+
+    /// Name, key size, value size and entries of each map.
+    fn maps(self) -> [(&'static str, u32, u32, u32); 13] {
+        let word = size_of::<u32>() as u32;
+        let array = |name, value: usize, entries| (name, word, value as u32, entries);
+        [
+            array("SETTINGS", size_of::<Settings>(), 1),
+            array("SLOTS4", size_of::<Slot4>(), self.slots4),
+            array("SLOTS6", size_of::<Slot6>(), self.slots6),
+            array("SERVICES", size_of::<Service>(), SERVICES),
+            array("SERVERS", size_of::<Server>(), SERVERS),
+            array("MEMBERS", size_of::<Word32>(), MEMBERS),
+            (
+                "SERVICE_INDEX",
+                size_of::<ServiceKey>() as u32,
+                word,
+                SERVICES,
+            ),
+            ("ADDRESSES", size_of::<AddressKey>() as u32, word, ADDRESSES),
+            array("DEVICES", size_of::<Device>(), rvs_abi::device::DEVICES),
+            array("SERVER_STATS", size_of::<ServerStats>(), SERVERS),
+            array("COUNTS", size_of::<[u64; COUNTERS]>(), 1),
+            array("SERVER_BASE", size_of::<ServerStats>(), SERVERS),
+            array("SERVICE_BASE", size_of::<ServerStats>(), SERVICES),
+        ]
+    }
+
+    /// The directory's name.
+    fn hash(self) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(rvs_abi::LAYOUT);
+        for (_, key, value, entries) in self.maps() {
+            for number in [key, value, entries] {
+                hash = (hash ^ u64::from(number)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        format!("{hash:016x}")
+    }
+}
+
+/// The directories of an instance.
+#[derive(Clone, Debug)]
+pub(crate) struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    pub(crate) fn new(bpffs: &Path, instance: &str) -> Self {
+        Self {
+            root: bpffs.join("rvs").join(instance),
+        }
+    }
+
+    /// Where the links are.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// Where maps of these sizes are.
+    pub(crate) fn maps(&self, sizes: Sizes) -> PathBuf {
+        self.root.join(sizes.hash())
+    }
+
+    /// Directories with maps that are not in `current`.
+    pub(crate) fn others(&self, current: &Path) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return Vec::new();
+        };
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path != current && *path != self.links())
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Removes everything of the instance.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        remove_tree(&self.root)
+    }
+}
+
+/// Unpins a directory's objects and removes it. What is not there is removed already.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The maps, mapped or opened.
+pub(crate) struct Maps {
+    pub(crate) settings: Shared<Settings>,
+    pub(crate) slots4: Shared<Slot4>,
+    pub(crate) slots6: Shared<Slot6>,
+    pub(crate) services: Shared<Service>,
+    pub(crate) servers: Shared<Server>,
+    pub(crate) members: Shared<Word32>,
+    pub(crate) devices: Shared<Device>,
+    pub(crate) server_base: Shared<[Word64; 8]>,
+    pub(crate) service_base: Shared<[Word64; 8]>,
+    pub(crate) service_index: HashMap<MapData, Plain<ServiceKey>, u32>,
+    pub(crate) addresses: HashMap<MapData, Plain<AddressKey>, u32>,
+    pub(crate) server_stats: PerCpuArray<MapData, Plain<ServerStats>>,
+    pub(crate) counts: PerCpuArray<MapData, Plain<[u64; COUNTERS]>>,
+}
+
+impl Maps {
+    /// Opens pinned maps of any sizes, if their layouts are this release's.
+    pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
+        let slots = |name: &str| {
+            MapInfo::from_pin(directory.join(name))
+                .map(|info| info.max_entries())
+                .map_err(|error| OpenError::Foreign {
+                    path: directory.join(name),
+                    reason: error.to_string(),
+                })
+        };
+        let sizes = Sizes {
+            slots4: slots("SLOTS4")?,
+            slots6: slots("SLOTS6")?,
+        };
+        check(directory, sizes)?;
+        Self::of(|name| MapData::from_pin(directory.join(name)).ok(), sizes)
+    }
+
+    /// Takes the maps out of a loaded object.
+    fn of(mut take: impl FnMut(&str) -> Option<MapData>, sizes: Sizes) -> Result<Self, OpenError> {
+        let mut data = |name: &'static str| {
+            take(name).ok_or_else(|| OpenError::Object(format!("map {name} is missing")))
+        };
+        let wrong = |error: aya::maps::MapError| OpenError::Object(error.to_string());
+        Ok(Self {
+            settings: shared(&data("SETTINGS")?, 1)?,
+            slots4: shared(&data("SLOTS4")?, sizes.slots4)?,
+            slots6: shared(&data("SLOTS6")?, sizes.slots6)?,
+            services: shared(&data("SERVICES")?, SERVICES)?,
+            servers: shared(&data("SERVERS")?, SERVERS)?,
+            members: shared(&data("MEMBERS")?, MEMBERS)?,
+            devices: shared(&data("DEVICES")?, rvs_abi::device::DEVICES)?,
+            server_base: shared(&data("SERVER_BASE")?, SERVERS)?,
+            service_base: shared(&data("SERVICE_BASE")?, SERVICES)?,
+            service_index: HashMap::try_from(Map::HashMap(data("SERVICE_INDEX")?))
+                .map_err(wrong)?,
+            addresses: HashMap::try_from(Map::HashMap(data("ADDRESSES")?)).map_err(wrong)?,
+            server_stats: PerCpuArray::try_from(Map::PerCpuArray(data("SERVER_STATS")?))
+                .map_err(wrong)?,
+            counts: PerCpuArray::try_from(Map::PerCpuArray(data("COUNTS")?)).map_err(wrong)?,
+        })
+    }
+}
+
+/// Compares what is pinned in `directory` with what is expected there.
+pub(crate) fn check(directory: &Path, sizes: Sizes) -> Result<(), OpenError> {
+    for (name, key, value, entries) in sizes.maps() {
+        let path = directory.join(name);
+        let foreign = |reason: String| OpenError::Foreign {
+            path: path.clone(),
+            reason,
+        };
+        let info = MapInfo::from_pin(&path).map_err(|error| foreign(error.to_string()))?;
+        let found = (info.key_size(), info.value_size(), info.max_entries());
+        if found != (key, value, entries) {
+            return Err(foreign(format!(
+                "key, value, entries are {found:?}, not {:?}",
+                (key, value, entries)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Loads the programs, with the maps that are pinned in `directory` or with new ones pinned there.
+pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenError> {
+    let mut loader = EbpfLoader::new();
+    let maps = sizes.maps();
+    for (name, _, _, entries) in &maps {
+        loader
+            .map_max_entries(name, *entries)
+            .map_pin_path(name, directory.join(name));
+    }
+    let mut object = loader
+        .load(OBJECT)
+        .map_err(|error| OpenError::Object(describe(&error)))?;
+    let maps = Maps::of(
+        |name| match object.take_map(name)? {
+            Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) => Some(data),
+            _ => None,
+        },
+        sizes,
+    )?;
+    Ok((object, maps))
+}
+
+/// Loads a tc program.
+pub(crate) fn load_tc<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, OpenError> {
+    let program = tc_program(object, name)?;
+    program.load().map_err(|error| refused(name, &error))?;
+    Ok(program)
+}
+
+/// Loads an XDP program.
+pub(crate) fn load_xdp<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Xdp, OpenError> {
+    let program = xdp_program(object, name)?;
+    program.load().map_err(|error| refused(name, &error))?;
+    Ok(program)
+}
+
+/// A tc program that was loaded.
+pub(crate) fn tc_program<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, OpenError> {
+    match object.program_mut(name) {
+        Some(Program::SchedClassifier(program)) => Ok(program),
+        _ => Err(OpenError::Object(format!("program {name} is missing"))),
+    }
+}
+
+/// An XDP program that was loaded.
+pub(crate) fn xdp_program<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Xdp, OpenError> {
+    match object.program_mut(name) {
+        Some(Program::Xdp(program)) => Ok(program),
+        _ => Err(OpenError::Object(format!("program {name} is missing"))),
+    }
+}
+
+fn refused(name: &'static str, error: &ProgramError) -> OpenError {
+    let reason = match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let words = log
+                .lines()
+                .rev()
+                .find(|line| !line.starts_with("processed") && !line.starts_with("stack"));
+            format!(
+                "{io_error}: {}",
+                words.unwrap_or("no word from the verifier")
+            )
+        }
+        error => error.to_string(),
+    };
+    OpenError::Program { name, reason }
+}
+
+fn shared<T: Cells>(data: &MapData, entries: u32) -> Result<Shared<T>, OpenError> {
+    Shared::map(data.fd().as_fd(), entries)
+        .map_err(|error| OpenError::kernel("mapping a BPF array", error))
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}

@@ -1,0 +1,161 @@
+//! What the data plane says of itself.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rvs_config::{Protocol, Scheduler, Server, ServiceKey};
+
+/// What was found when the data plane was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    /// Nothing: programs and tables are new.
+    Fresh,
+    /// A director of this very layout, which goes on as it was.
+    Adopted,
+    /// A director of another layout or size, whose connections were copied.
+    Upgraded {
+        /// How many were copied.
+        connections: u64,
+        /// How many found no room.
+        refused: u64,
+    },
+}
+
+/// Who asked for a service or a server first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration file.
+    Configured,
+    /// Somebody, while the director ran.
+    Runtime,
+}
+
+/// What happened since the counters were last zeroed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields' names say it")]
+pub struct Stats {
+    pub connections: u64,
+    pub packets_in: u64,
+    pub packets_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+/// A real server as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// What it is.
+    pub server: Server,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Connections in an active state.
+    pub active: u32,
+    /// Connections in any other state.
+    pub inactive: u32,
+    /// Its counts.
+    pub stats: Stats,
+    /// Whether its address is the director's own.
+    pub local: bool,
+    /// Whether it was removed, and its last connections are ending.
+    pub draining_removed: bool,
+    /// The way to it, for people.
+    pub next_hop: Option<String>,
+}
+
+/// A virtual service as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceState {
+    /// Its identity.
+    pub key: ServiceKey,
+    /// Its name for people, as far as this process was told.
+    pub name: Option<String>,
+    /// How it chooses.
+    pub scheduler: Scheduler,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// Newest first, as in IPVS's lists.
+    pub servers: Vec<ServerState>,
+    /// Its counts.
+    pub stats: Stats,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where it comes from.
+    pub client: SocketAddr,
+    /// The service.
+    pub service: SocketAddr,
+    /// The real server.
+    pub server: SocketAddr,
+    /// LVS's name of its state.
+    pub state: &'static str,
+    /// How long it is kept if nothing more comes.
+    pub expires: Duration,
+    /// Whether it counts as active.
+    pub active: bool,
+    /// Packets from the client.
+    pub packets: u32,
+}
+
+/// How full the connection tables are, as last counted by the sweeper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableState {
+    /// Slots of the IPv4 table.
+    pub slots4: u64,
+    /// Those in use.
+    pub used4: u64,
+    /// Slots of the IPv6 table.
+    pub slots6: u64,
+    /// Those in use.
+    pub used6: u64,
+    /// Connections that found no room.
+    pub refused: u64,
+}
+
+/// What a second's work was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// Slots looked at.
+    pub swept: u64,
+    /// Connections that ended by their timeout.
+    pub expired: u64,
+}
+
+/// An interface, and what is attached to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceState {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub ifindex: u32,
+    /// `tcx` or `clsact`.
+    pub tc: &'static str,
+    /// Whether XDP is attached too.
+    pub xdp: bool,
+}
+
+impl Stats {
+    /// What was added since `base`; counters wrap.
+    pub(crate) fn since(self, base: Self) -> Self {
+        Self {
+            connections: self.connections.wrapping_sub(base.connections),
+            packets_in: self.packets_in.wrapping_sub(base.packets_in),
+            packets_out: self.packets_out.wrapping_sub(base.packets_out),
+            bytes_in: self.bytes_in.wrapping_sub(base.bytes_in),
+            bytes_out: self.bytes_out.wrapping_sub(base.bytes_out),
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.wrapping_add(other.connections),
+            packets_in: self.packets_in.wrapping_add(other.packets_in),
+            packets_out: self.packets_out.wrapping_add(other.packets_out),
+            bytes_in: self.bytes_in.wrapping_add(other.bytes_in),
+            bytes_out: self.bytes_out.wrapping_add(other.bytes_out),
+        }
+    }
+}

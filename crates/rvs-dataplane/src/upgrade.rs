@@ -1,0 +1,151 @@
+//! From one set of maps to another: a director whose table size or layout changed keeps its
+//! services, its statistics and its connections.
+
+use std::path::PathBuf;
+
+use rvs_abi::{slot::State, sweep::Insertion};
+use rvs_config::Service;
+
+use crate::{
+    Adoption, OpenError, connections::entries, dataplane::Dataplane, object::Maps, programs,
+    rows::Rows, stats,
+};
+
+/// The maps of a director of another layout or size, if they can be read.
+pub(crate) fn newest(directories: &[PathBuf]) -> Option<Maps> {
+    directories.iter().find_map(|directory| match Maps::open(directory) {
+        Ok(maps) => Some(maps),
+        Err(error) => {
+            tracing::warn!(%error, "an older director's tables cannot be read: its connections are lost");
+            None
+        }
+    })
+}
+
+/// Makes the old director's services in the new one, with what they had counted.
+pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
+    let rows = Rows::read(old);
+    for row in &rows.services {
+        // Oldest first, as they were added.
+        let servers: Vec<_> = row
+            .servers
+            .iter()
+            .rev()
+            .filter_map(|index| rows.servers.get(index))
+            .collect();
+        let made = Service::new(row.key, row.scheduler);
+        if let Err(error) = new.add_service(&made, row.origin) {
+            tracing::error!(%error, "a service could not be taken over");
+            continue;
+        }
+        for server in servers {
+            if let Err(error) = new.add_server(&row.key, &server.server, server.origin) {
+                tracing::error!(%error, "a real server could not be taken over");
+            }
+        }
+        let counts = |key, index| {
+            let counted = stats::raw(old, index).since(stats::base(&old.server_base, index));
+            (key, counted)
+        };
+        for index in &row.servers {
+            let Some(server) = rows.servers.get(index) else {
+                continue;
+            };
+            let (address, counted) = counts(server.server.socket_addr(), *index);
+            new.credit(&row.key, address, counted);
+        }
+        new.credit_service(&row.key, stats::base(&old.service_base, row.index));
+    }
+}
+
+/// Inserts the old table's connections into the new one. Those that are there already are left alone.
+pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adoption, OpenError> {
+    let rows = Rows::read(old);
+    let (mut connections, mut refused) = (0, 0);
+    let (now, _) = new.clock();
+    for entry in entries(old) {
+        let Some(server) = rows
+            .servers
+            .get(&entry.server)
+            .filter(|row| row.removed.is_none())
+        else {
+            continue;
+        };
+        let Some(index) = new.index_of(&server.service, server.server.socket_addr()) else {
+            continue;
+        };
+        let insertion = Insertion {
+            client: entry.client,
+            virtual_address: entry.virtual_address,
+            ports: entry.ports,
+            server: index,
+            protocol: entry.protocol.into(),
+            family: if entry.is_v6 { 6 } else { 4 },
+            state: State(entry.state).0,
+            idle: now.wrapping_sub(entry.stamp),
+            outcome: 0,
+            packets: entry.packets,
+        };
+        match programs::insert(&new.object, insertion)?.outcome {
+            1 => connections += 1,
+            2 => {}
+            _ => refused += 1,
+        }
+    }
+    Ok(Adoption::Upgraded {
+        connections,
+        refused,
+    })
+}
+
+/// Two copies in a row.
+pub(crate) fn sum(first: Adoption, second: Adoption) -> Adoption {
+    match (first, second) {
+        (
+            Adoption::Upgraded {
+                connections: a,
+                refused: b,
+            },
+            Adoption::Upgraded {
+                connections: c,
+                refused: d,
+            },
+        ) => Adoption::Upgraded {
+            connections: a + c,
+            refused: b.max(d),
+        },
+        (Adoption::Fresh | Adoption::Adopted, other)
+        | (other, Adoption::Fresh | Adoption::Adopted) => other,
+    }
+}
+
+impl Dataplane {
+    fn index_of(&self, key: &rvs_config::ServiceKey, server: std::net::SocketAddr) -> Option<u32> {
+        let row = self.rows.service(key)?;
+        row.servers.iter().copied().find(|index| {
+            self.rows
+                .servers
+                .get(index)
+                .is_some_and(|row| row.server.socket_addr() == server)
+        })
+    }
+
+    /// Lets a server count on from what it had counted elsewhere.
+    fn credit(
+        &mut self,
+        key: &rvs_config::ServiceKey,
+        server: std::net::SocketAddr,
+        counted: crate::Stats,
+    ) {
+        if let Some(index) = self.index_of(key, server) {
+            let base = stats::raw(&self.maps, index).since(counted);
+            stats::write_base(&self.maps.server_base, index, base);
+        }
+    }
+
+    fn credit_service(&mut self, key: &rvs_config::ServiceKey, counted: crate::Stats) {
+        if let Some(row) = self.rows.service(key) {
+            stats::write_base(&self.maps.service_base, row.index, counted);
+        }
+    }
+}
