@@ -1,6 +1,85 @@
-//! RVS, the Rust Virtual Server.
+//! RVS, the Rust Virtual Server: the daemon, its commands, and the ipvsadm front end.
+//!
+//! This crate is the rim: it reads command lines, wires the daemon together and prints. What is wanted and what is
+//! lives in `rvs-control`, packets in the data plane.
 
-#[expect(dead_code, reason = "no director is reached yet")]
+mod check;
+mod cli;
+mod commands;
+mod daemon;
 mod ipvsadm;
+mod remote_table;
+mod selection;
+mod show;
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let result = if Path::new(&program).file_name() == Some("ipvsadm".as_ref()) {
+        let words: Vec<String> = words.map(lossy).collect();
+        ipvsadm_front_end(&words, &selection::Selection::default())
+    } else {
+        run(cli::Cli::parse())
+    };
+    result.unwrap_or_else(|error| {
+        // Nobody is left to tell when standard error is gone.
+        let _ = writeln!(std::io::stderr(), "rvs: {}", one_line(&error));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
+    let selection = selection::Selection {
+        instance: cli.global.instance,
+        socket: cli.global.socket,
+    };
+    let form = match cli.global.json {
+        true => show::Form::Json,
+        false => show::Form::Text,
+    };
+    match cli.command {
+        cli::Command::Run(args) => daemon::run(args, &selection),
+        cli::Command::Check { file } => check::run(&file, form),
+        cli::Command::Ipvsadm { words } => {
+            let words: Vec<String> = words.into_iter().map(lossy).collect();
+            ipvsadm_front_end(&words, &selection)
+        }
+        cli::Command::Ask(command) => commands::run(&command, &selection, form),
+    }
+}
+
+fn ipvsadm_front_end(
+    words: &[String],
+    selection: &selection::Selection,
+) -> anyhow::Result<ExitCode> {
+    let mut table = remote_table::RemoteTable::new(selection.client()?)?;
+    let status = ipvsadm::run(
+        words,
+        &mut table,
+        &mut std::io::stdin().lock(),
+        &mut std::io::stdout().lock(),
+        &mut std::io::stderr().lock(),
+    );
+    Ok(ExitCode::from(status))
+}
+
+/// ipvsadm's words are addresses and names: what is no text is refused as neither.
+fn lossy(word: OsString) -> String {
+    word.to_string_lossy().into_owned()
+}
+
+fn one_line(error: &anyhow::Error) -> String {
+    // A configuration has as many lines as it has errors; anything else has one.
+    if let Some(error) = error.downcast_ref::<rvs_control::source::LoadError>() {
+        return error.to_string();
+    }
+    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    chain.join(": ").replace(['\n', '\r'], " ")
+}

@@ -49,9 +49,7 @@ impl Handle {
 
 /// Gives the director a thread. The thread ends, and hands back the data plane, when told to or when the last handle is
 /// dropped.
-pub fn spawn(
-    mut director: Director,
-) -> std::io::Result<(Handle, JoinHandle<Box<dyn Forwarding>>)> {
+pub fn spawn(mut director: Director) -> std::io::Result<(Handle, JoinHandle<Box<dyn Forwarding>>)> {
     let (questions, mut asked) = mpsc::channel::<Message>(QUEUE);
     let thread = std::thread::Builder::new()
         .name("director".to_owned())

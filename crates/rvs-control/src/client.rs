@@ -110,7 +110,11 @@ impl Client {
             let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') else {
                 continue;
             };
-            for line in rest.get(..end).unwrap_or_default().split(|&byte| byte == b'\n') {
+            for line in rest
+                .get(..end)
+                .unwrap_or_default()
+                .split(|&byte| byte == b'\n')
+            {
                 each(line)?;
             }
             rest.drain(..=end);
@@ -124,12 +128,13 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|source| ClientError::Connect {
-                socket: self.socket.clone(),
-                source,
-            })?;
+        let stream =
+            UnixStream::connect(&self.socket)
+                .await
+                .map_err(|source| ClientError::Connect {
+                    socket: self.socket.clone(),
+                    source,
+                })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the answer; what goes wrong is seen there.
         tokio::spawn(connection);

@@ -431,10 +431,13 @@ impl Director {
         wanted: &Services,
         actual: &[ServiceState],
     ) -> Result<(), RequestError> {
-        let stays =
-            |state: &&ServiceState| state.origin == Origin::Runtime && wanted.get(state.key).is_none();
+        let stays = |state: &&ServiceState| {
+            state.origin == Origin::Runtime && wanted.get(state.key).is_none()
+        };
         for state in actual.iter().filter(stays) {
-            let same = |service: &&Service| service.name().is_some() && service.name() == state.name.as_deref();
+            let same = |service: &&Service| {
+                service.name().is_some() && service.name() == state.name.as_deref()
+            };
             if let Some(name) = wanted.iter().find(same).and_then(Service::name) {
                 return Err(RequestError::NameTaken {
                     name: name.to_owned(),

@@ -41,11 +41,27 @@ fn director(text: &mut Text, snapshot: &Snapshot) {
     text.gauge("rvs_scheduling", "Whether new connections are taken.");
     text.sample("rvs_scheduling", &[], u8::from(status.scheduling));
     text.gauge("rvs_table_slots", "Slots of the connection tables.");
-    text.sample("rvs_table_slots", &[("family", "ipv4")], status.table.slots_v4);
-    text.sample("rvs_table_slots", &[("family", "ipv6")], status.table.slots_v6);
+    text.sample(
+        "rvs_table_slots",
+        &[("family", "ipv4")],
+        status.table.slots_v4,
+    );
+    text.sample(
+        "rvs_table_slots",
+        &[("family", "ipv6")],
+        status.table.slots_v6,
+    );
     text.gauge("rvs_table_used_slots", "Slots in use.");
-    text.sample("rvs_table_used_slots", &[("family", "ipv4")], status.table.used_v4);
-    text.sample("rvs_table_used_slots", &[("family", "ipv6")], status.table.used_v6);
+    text.sample(
+        "rvs_table_used_slots",
+        &[("family", "ipv4")],
+        status.table.used_v4,
+    );
+    text.sample(
+        "rvs_table_used_slots",
+        &[("family", "ipv6")],
+        status.table.used_v6,
+    );
     text.counter("rvs_table_refused", "Connections that found no room.");
     text.sample("rvs_table_refused_total", &[], status.table.refused);
     text.counter(
@@ -67,8 +83,16 @@ fn director(text: &mut Text, snapshot: &Snapshot) {
 fn services(text: &mut Text, services: &[Service]) {
     text.gauge("rvs_service_servers", "Real servers of a virtual service.");
     for service in services {
-        let servers = service.servers.iter().filter(|server| !server.removed).count();
-        text.sample("rvs_service_servers", &service_labels(service, &service.address.to_string()), servers);
+        let servers = service
+            .servers
+            .iter()
+            .filter(|server| !server.removed)
+            .count();
+        text.sample(
+            "rvs_service_servers",
+            &service_labels(service, &service.address.to_string()),
+            servers,
+        );
     }
     quantities(text, "service", |text, sample| {
         for service in services {
@@ -131,18 +155,32 @@ fn service_labels<'a>(service: &'a Service, address: &'a str) -> Vec<(&'static s
 type Sample<'a> = &'a dyn Fn(&mut Text, &[(&str, &str)], &Stats);
 
 fn quantities(text: &mut Text, of: &str, each: impl Fn(&mut Text, Sample<'_>)) {
-    type Quantity = (&'static str, &'static str, &'static [(&'static str, fn(&Stats) -> u64)]);
+    type Quantity = (
+        &'static str,
+        &'static str,
+        &'static [(&'static str, fn(&Stats) -> u64)],
+    );
     let quantities: [Quantity; 3] = [
-        ("connections", "Connections taken.", &[("", |stats| stats.connections)]),
+        (
+            "connections",
+            "Connections taken.",
+            &[("", |stats| stats.connections)],
+        ),
         (
             "packets",
             "Packets from clients (in) and to them (out).",
-            &[("in", |stats| stats.packets_in), ("out", |stats| stats.packets_out)],
+            &[
+                ("in", |stats| stats.packets_in),
+                ("out", |stats| stats.packets_out),
+            ],
         ),
         (
             "bytes",
             "Bytes from clients (in) and to them (out).",
-            &[("in", |stats| stats.bytes_in), ("out", |stats| stats.bytes_out)],
+            &[
+                ("in", |stats| stats.bytes_in),
+                ("out", |stats| stats.bytes_out),
+            ],
         ),
     ];
     for (quantity, help, directions) in quantities {

@@ -63,7 +63,9 @@ impl Change {
             })
         };
         match self {
-            Change::AddService { service, .. } => vec![Change::RemoveService { key: service.key() }],
+            Change::AddService { service, .. } => {
+                vec![Change::RemoveService { key: service.key() }]
+            }
             Change::SetScheduler { key, .. } => was(key)
                 .map(|service| Change::SetScheduler {
                     key: *key,
@@ -178,7 +180,11 @@ fn present(service: &ServiceState) -> impl DoubleEndedIterator<Item = &ServerSta
 /// The steps that make a service again as it was.
 fn restore(service: &ServiceState) -> Vec<Change> {
     let empty = Service::new(service.key, service.scheduler);
-    let bare = match service.name.as_deref().map(|name| empty.clone().named(name)) {
+    let bare = match service
+        .name
+        .as_deref()
+        .map(|name| empty.clone().named(name))
+    {
         Some(Ok(named)) => named,
         Some(Err(_)) | None => empty,
     };

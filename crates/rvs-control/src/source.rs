@@ -76,7 +76,10 @@ pub fn read(file: &Path) -> Result<Config, LoadError> {
     }
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let line_start = good.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let line_start = good
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         let last = String::from_utf8_lossy(good.get(line_start..).unwrap_or_default());
         LoadError::NotText {
             file: file.to_owned(),
@@ -179,7 +182,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let file = directory.path().join("rvs.toml");
         std::fs::write(&file, b"[director]\n\xc3\xa4b\xff").expect("written");
-        let error = source(file.clone()).load().expect_err("not UTF-8").to_string();
+        let error = source(file.clone())
+            .load()
+            .expect_err("not UTF-8")
+            .to_string();
         assert_eq!(error, format!("{}:2:3: not UTF-8", file.display()));
     }
 }

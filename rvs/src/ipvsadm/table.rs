@@ -118,6 +118,7 @@ pub(crate) enum TableError {
     SchedulerNotFound,
     #[error("Invalid operation.  Possibly wrong module version, address not unicast, ...")]
     Invalid,
+    #[cfg(test)]
     #[error("Numerical result out of range")]
     OutOfRange,
     #[error("Memory allocation problem")]

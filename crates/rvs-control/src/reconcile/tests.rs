@@ -8,7 +8,9 @@ use crate::memory::Memory;
 
 fn services(text: &str) -> Services {
     let text = format!("[director]\ninterfaces = [\"eth0\"]\n{text}");
-    Config::parse(&text, "test").expect("a configuration").services
+    Config::parse(&text, "test")
+        .expect("a configuration")
+        .services
 }
 
 const WEB: &str = r#"
@@ -61,7 +63,12 @@ fn replaced_servers_come_before_the_old_ones_go() {
         .collect();
     assert_eq!(
         text,
-        ["+10.1.0.31:80", "+10.1.0.32:80", "-10.1.0.21:80", "-10.1.0.22:80"]
+        [
+            "+10.1.0.31:80",
+            "+10.1.0.32:80",
+            "-10.1.0.21:80",
+            "-10.1.0.22:80"
+        ]
     );
 }
 
@@ -89,9 +96,7 @@ fn what_was_added_at_run_time_stays() {
     let mut memory = configured(WEB);
     let extra = services(&WEB.replace("10.0.0.100", "10.0.0.101"));
     let extra = extra.iter().next().expect("one");
-    memory
-        .add_service(extra, Origin::Runtime)
-        .expect("added");
+    memory.add_service(extra, Origin::Runtime).expect("added");
     let key = memory.services.first().expect("web").key;
     let server = services(&WEB.replace("10.1.0.21", "10.1.0.29"));
     let server = *server
@@ -122,11 +127,7 @@ fn a_removed_server_that_still_drains_is_added_again() {
 /// A handful of services and servers, so that two draws often meet.
 fn some_services() -> impl Strategy<Value = Services> {
     let server = (1..6_u8, 0..3_u64, 0..3_usize);
-    let service = (
-        1..4_u8,
-        0..4_usize,
-        proptest::collection::vec(server, 0..5),
-    );
+    let service = (1..4_u8, 0..4_usize, proptest::collection::vec(server, 0..5));
     proptest::collection::vec(service, 0..4).prop_map(|list| {
         let mut services = Services::new();
         for (host, scheduler, servers) in list {

@@ -1,0 +1,224 @@
+//! The command line's grammar. What the commands do is elsewhere.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use rvs_config::{InterfaceName, Method, Name, Scheduler, ServiceKey, Weight};
+
+/// RVS, the Rust Virtual Server: layer-4 load balancing in the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "rvs", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Print the API's JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Which director of this machine (or RVS_INSTANCE)
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) instance: Option<Name>,
+    /// The director's socket (or RVS_SOCKET)
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a director in the foreground
+    Run(Run),
+    /// Check a configuration file and touch nothing
+    Check {
+        /// The configuration file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Speak ipvsadm's command line
+    #[command(disable_help_flag = true)]
+    Ipvsadm {
+        /// ipvsadm's own words
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "WORDS"
+        )]
+        words: Vec<OsString>,
+    },
+    #[command(flatten)]
+    Ask(Ask),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The configuration file [default: /etc/rvs/NAME.toml if there, else /etc/rvs/rvs.toml]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Take traffic from this interface instead of the configuration's (may be repeated)
+    #[arg(long = "interface", value_name = "NAME")]
+    pub(crate) interfaces: Vec<InterfaceName>,
+}
+
+/// What is asked of a director that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ask {
+    /// How the director is
+    Status,
+    /// The virtual services
+    Services,
+    /// The real servers
+    Servers {
+        /// Only this service's, by address or name
+        service: Option<String>,
+    },
+    /// The connections
+    Connections {
+        /// How many at most
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+        /// Only this service's, by address or name
+        #[arg(long)]
+        service: Option<String>,
+    },
+    /// Counters, and statistics of services and servers
+    Stats {
+        /// Also the counters that are 0
+        #[arg(long)]
+        all: bool,
+    },
+    /// What happened lately
+    Events {
+        /// And what happens from now on
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Add, change or remove a virtual service
+    #[command(subcommand)]
+    Service(Service),
+    /// Add, change, drain or remove a real server
+    #[command(subcommand)]
+    Server(Server),
+    /// Zero the statistics of a service, or all
+    Zero {
+        /// The service, by address or name
+        service: Option<String>,
+    },
+    /// Read the configuration again
+    Reload,
+    /// Stop the daemon; forwarding goes on unless told otherwise
+    Stop {
+        /// Stop forwarding too, and forget all connections
+        #[arg(long)]
+        stop_forwarding: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Add a virtual service
+    Add {
+        /// Like tcp://10.0.0.100:80 or udp://[2001:db8::1]:53
+        address: ServiceKey,
+        /// rr, wrr, lc or wlc
+        #[arg(long, short, default_value_t)]
+        scheduler: Scheduler,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// The forwarding method of its servers: nat, tunnel or direct
+        #[arg(long, short, default_value_t)]
+        method: Method,
+        /// A real server to begin with (may be repeated)
+        #[arg(long = "server", value_name = "ADDRESS")]
+        servers: Vec<String>,
+    },
+    /// Change a virtual service
+    Set {
+        /// By address or name
+        service: String,
+        /// rr, wrr, lc or wlc
+        #[arg(long, short)]
+        scheduler: Scheduler,
+    },
+    /// Remove a virtual service and its servers
+    Remove {
+        /// By address or name
+        service: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Server {
+    /// Add a real server to a service
+    Add {
+        /// The service, by address or name
+        service: String,
+        /// Like 10.1.0.21:80, or 10.1.0.21 for the service's port
+        server: String,
+        /// nat, tunnel or direct
+        #[arg(long, short, default_value_t)]
+        method: Method,
+        /// Its share; 0 for no new connections
+        #[arg(long, short, default_value_t)]
+        weight: Weight,
+    },
+    /// Change a real server's weight or method
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Set {
+        /// The service, by address or name
+        service: String,
+        /// The server
+        server: String,
+        /// nat, tunnel or direct
+        #[arg(long, short, group = "change")]
+        method: Option<Method>,
+        /// Its share; 0 for no new connections
+        #[arg(long, short, group = "change")]
+        weight: Option<Weight>,
+    },
+    /// Give a real server no new connections; those it has go on
+    Drain {
+        /// The service, by address or name
+        service: String,
+        /// The server
+        server: String,
+    },
+    /// Remove a real server from a service
+    Remove {
+        /// The service, by address or name
+        service: String,
+        /// The server
+        server: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ipvsadm_keeps_its_words() {
+        for line in ["-h", "-Ln --stats", "-A -t 10.0.0.1:80 -s rr", "--help", ""] {
+            let words = ["rvs", "--instance", "two", "ipvsadm"]
+                .into_iter()
+                .chain(line.split_whitespace());
+            let cli = Cli::try_parse_from(words).expect(line);
+            let Command::Ipvsadm { words } = cli.command else {
+                panic!("{line}");
+            };
+            assert_eq!(words.join(" ".as_ref()), *line);
+            assert_eq!(cli.global.instance, "two".parse().ok());
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A director's table, as the ipvsadm front end wants it, by way of the API.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::Method;
+use rvs_config::{Scheduler, Server, Service, ServiceKey, Timeouts};
+use rvs_control::client::{Client, ClientError};
+use rvs_control::rates::Rates;
+use rvs_control::wire::{self, Code};
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use crate::commands::{server_path, service_path};
+use crate::ipvsadm::table::{
+    ConnectionEntry, ServerEntry, ServiceEntry, Stats, Table, TableError, TimeoutChange,
+    TimeoutValues,
+};
+
+/// LVS's names of the states, for entries that outlive the answer in which they came.
+const STATES: [&str; 12] = [
+    "NONE",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "SYNACK",
+    "UDP",
+];
+
+/// The table of a director that runs somewhere else. Nothing is asked before it is needed.
+pub(crate) struct RemoteTable {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl RemoteTable {
+    /// The table behind this client.
+    pub(crate) fn new(client: Client) -> io::Result<RemoteTable> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(RemoteTable { client, runtime })
+    }
+
+    fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, TableError> {
+        self.runtime
+            .block_on(self.client.get(path))
+            .map_err(refused)
+    }
+
+    fn change(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + ?Sized)>,
+    ) -> Result<(), TableError> {
+        self.runtime
+            .block_on(self.client.call(method, path, body))
+            .map(|_| ())
+            .map_err(refused)
+    }
+}
+
+impl Table for RemoteTable {
+    fn size(&mut self) -> Result<u64, TableError> {
+        let status: wire::Status = self.get("/v1/status")?;
+        Ok(status.table.slots_v4)
+    }
+
+    fn services(&mut self) -> Result<Vec<ServiceEntry>, TableError> {
+        let services: Vec<wire::Service> = self.get("/v1/services")?;
+        services.into_iter().map(service_entry).collect()
+    }
+
+    fn connections(&mut self) -> Result<Vec<ConnectionEntry>, TableError> {
+        let mut entries = Vec::new();
+        self.runtime
+            .block_on(self.client.lines("/v1/connections?format=ndjson", |line| {
+                let connection: wire::Connection =
+                    serde_json::from_slice(line).map_err(ClientError::Body)?;
+                entries.push(connection_entry(&connection));
+                Ok(())
+            }))
+            .map_err(refused)?;
+        Ok(entries)
+    }
+
+    fn add_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
+        let service = Service::new(key, scheduler);
+        self.change(Method::POST, "/v1/services", Some(&service))
+    }
+
+    fn edit_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
+        let change = wire::ServiceChange { scheduler };
+        self.change(Method::PUT, &service_path(key), Some(&change))
+    }
+
+    fn delete_service(&mut self, key: ServiceKey) -> Result<(), TableError> {
+        self.change(Method::DELETE, &service_path(key), None::<&()>)
+    }
+
+    fn clear(&mut self) -> Result<(), TableError> {
+        self.change(Method::DELETE, "/v1/services", None::<&()>)
+    }
+
+    fn add_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError> {
+        let path = format!("{}/servers", service_path(key));
+        self.change(Method::POST, &path, Some(&server))
+            .map_err(not_defined)
+    }
+
+    fn edit_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError> {
+        let path = server_path(key, &server.socket_addr().to_string());
+        let change = wire::ServerChange {
+            weight: Some(server.weight()),
+            method: Some(server.method()),
+        };
+        self.change(Method::PUT, &path, Some(&change))
+            .map_err(not_defined)
+    }
+
+    fn delete_server(&mut self, key: ServiceKey, server: SocketAddr) -> Result<(), TableError> {
+        let path = server_path(key, &server.to_string());
+        self.change(Method::DELETE, &path, None::<&()>)
+            .map_err(not_defined)
+    }
+
+    fn zero(&mut self, key: Option<ServiceKey>) -> Result<(), TableError> {
+        let path = match key {
+            Some(key) => format!("{}/zero", service_path(key)),
+            None => "/v1/zero".to_owned(),
+        };
+        self.change(Method::POST, &path, None::<&()>)
+    }
+
+    fn timeouts(&mut self) -> Result<TimeoutValues, TableError> {
+        let timeouts: Timeouts = self.get("/v1/timeouts")?;
+        Ok(TimeoutValues {
+            tcp: timeouts.tcp.established,
+            tcp_fin: timeouts.tcp.fin_wait,
+            udp: timeouts.udp,
+        })
+    }
+
+    fn set_timeouts(&mut self, change: TimeoutChange) -> Result<(), TableError> {
+        let mut timeouts: Timeouts = self.get("/v1/timeouts")?;
+        let set = |timeout: &mut Duration, change: Option<Duration>| {
+            if let Some(change) = change {
+                *timeout = change;
+            }
+        };
+        set(&mut timeouts.tcp.established, change.tcp);
+        set(&mut timeouts.tcp.fin_wait, change.tcp_fin);
+        set(&mut timeouts.udp, change.udp);
+        self.change(Method::PUT, "/v1/timeouts", Some(&timeouts))
+    }
+}
+
+/// ipvsadm says of a server's service that it is not defined, and of a service that there is no such.
+fn not_defined(error: TableError) -> TableError {
+    match error {
+        TableError::NoSuchService => TableError::ServiceNotDefined,
+        error => error,
+    }
+}
+
+fn refused(error: ClientError) -> TableError {
+    match error {
+        ClientError::Refused(refusal) => match refusal.code {
+            Code::NoSuchService => TableError::NoSuchService,
+            Code::NoSuchServer => TableError::NoSuchDestination,
+            Code::ServiceExists => TableError::ServiceExists,
+            Code::ServerExists => TableError::DestinationExists,
+            Code::NoRoom => TableError::NoMemory,
+            Code::Invalid
+            | Code::TooLarge
+            | Code::NoSuchPath
+            | Code::WrongMethod
+            | Code::BadConfiguration
+            | Code::Kernel
+            | Code::Stopping => TableError::Other(refusal.error),
+        },
+        ClientError::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            TableError::PermissionDenied
+        }
+        error @ ClientError::Connect { .. } => TableError::Other(crate::commands::explain(&error)),
+        error @ (ClientError::Silent(_)
+        | ClientError::Strange(_)
+        | ClientError::Body(_)
+        | ClientError::Http(_)
+        | ClientError::Request(_)
+        | ClientError::Reader(_)) => TableError::Other(error.to_string()),
+    }
+}
+
+fn service_entry(service: wire::Service) -> Result<ServiceEntry, TableError> {
+    let servers = service
+        .servers
+        .iter()
+        .filter(|server| !server.removed)
+        .map(|server| server_entry(service.address, server))
+        .collect::<Result<_, _>>()?;
+    Ok(ServiceEntry {
+        key: service.address,
+        scheduler: service.scheduler,
+        stats: stats(service.stats),
+        rates: rates(service.rates),
+        servers,
+    })
+}
+
+fn server_entry(key: ServiceKey, server: &wire::Server) -> Result<ServerEntry, TableError> {
+    let strange = || {
+        TableError::Other(format!(
+            "the director's answer: {} is no real server of {key}",
+            server.address
+        ))
+    };
+    let port = std::num::NonZeroU16::new(server.address.port()).ok_or_else(strange)?;
+    let known = Server::new(server.address.ip(), port, server.method, server.weight)
+        .map_err(|_| strange())?;
+    Ok(ServerEntry {
+        server: known,
+        local: server.local,
+        active: server.active,
+        inactive: server.inactive,
+        stats: stats(server.stats),
+        rates: rates(server.rates),
+    })
+}
+
+fn connection_entry(connection: &wire::Connection) -> ConnectionEntry {
+    let state = STATES.into_iter().find(|state| *state == connection.state);
+    ConnectionEntry {
+        protocol: connection.protocol,
+        client: connection.client,
+        virtual_address: connection.service,
+        destination: connection.server,
+        state: state.unwrap_or("ERR!"),
+        expires: Duration::from_secs(connection.expires),
+    }
+}
+
+fn stats(stats: wire::Stats) -> Stats {
+    Stats {
+        connections: stats.connections,
+        packets_in: stats.packets_in,
+        packets_out: stats.packets_out,
+        bytes_in: stats.bytes_in,
+        bytes_out: stats.bytes_out,
+    }
+}
+
+/// Rounded, as the kernel reports them.
+fn rates(rates: Rates) -> Stats {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts from floats saturate"
+    )]
+    let whole = |rate: f64| rate.round() as u64;
+    Stats {
+        connections: whole(rates.connections),
+        packets_in: whole(rates.packets_in),
+        packets_out: whole(rates.packets_out),
+        bytes_in: whole(rates.bytes_in),
+        bytes_out: whole(rates.bytes_out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

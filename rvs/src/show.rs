@@ -1,0 +1,305 @@
+//! What people see: tables with LVS's words.
+
+mod grid;
+#[cfg(test)]
+mod tests;
+
+use rvs_config::timeout_text;
+use rvs_control::wire::{Adoption, Connections, Counter, Origin, Server, Service, Stats, Status};
+use serde_json::Value;
+
+use grid::{Grid, Side};
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// People.
+    Text,
+    /// Programs.
+    Json,
+}
+
+/// A director's status, a line for each thing.
+pub(crate) fn status(status: &Status) -> String {
+    let mut grid = Grid::new([("", Side::Left), ("", Side::Left)]);
+    let mut line = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    line(
+        "Instance",
+        format!(
+            "{} (rvs {}, process {})",
+            status.instance, status.version, status.pid
+        ),
+    );
+    line("Socket", status.socket.display().to_string());
+    if let Some(config) = &status.config {
+        line("Configuration", config.display().to_string());
+    }
+    line(
+        "At start",
+        match status.adoption {
+            Adoption::Fresh => "a new director".to_owned(),
+            Adoption::Adopted => "took over a director that was forwarding".to_owned(),
+            Adoption::Upgraded {
+                connections,
+                refused,
+            } => {
+                format!(
+                    "took over a director of another layout: {connections} connections kept, {refused} lost"
+                )
+            }
+        },
+    );
+    line(
+        "Scheduling",
+        match status.scheduling {
+            true => "on".to_owned(),
+            false => "off: inactive here".to_owned(),
+        },
+    );
+    line(
+        "When stopped",
+        match status.forwarding_on_stop.as_str() {
+            "keep" => "forwarding goes on".to_owned(),
+            _ => "forwarding stops".to_owned(),
+        },
+    );
+    for interface in &status.interfaces {
+        let xdp = if interface.xdp { ", XDP" } else { "" };
+        line(
+            "Interface",
+            format!(
+                "{} (index {}): {}{xdp}",
+                interface.name, interface.ifindex, interface.tc
+            ),
+        );
+    }
+    line("Virtual services", status.services.to_string());
+    line("Real servers", status.servers.to_string());
+    line(
+        "Connections",
+        format!("{} active, {} inactive", status.active, status.inactive),
+    );
+    let table = &status.table;
+    line("IPv4 table", fill(table.used_v4, table.slots_v4));
+    line("IPv6 table", fill(table.used_v6, table.slots_v6));
+    if table.refused > 0 {
+        line(
+            "Refused",
+            format!("{} connections found no room", table.refused),
+        );
+    }
+    let timeouts = &status.timeouts;
+    line(
+        "Timeouts",
+        format!(
+            "tcp {}, tcpfin {}, udp {}",
+            timeout_text(timeouts.tcp.established),
+            timeout_text(timeouts.tcp.fin_wait),
+            timeout_text(timeouts.udp),
+        ),
+    );
+    grid.body()
+}
+
+/// A line for each service.
+pub(crate) fn services(services: &[Service]) -> String {
+    let mut grid = Grid::new([
+        ("Service", Side::Left),
+        ("Name", Side::Left),
+        ("Scheduler", Side::Left),
+        ("Servers", Side::Right),
+        ("ActiveConn", Side::Right),
+        ("InActConn", Side::Right),
+        ("CPS", Side::Right),
+        ("From", Side::Left),
+    ]);
+    for service in services {
+        let servers = service.servers.iter().filter(|server| !server.removed);
+        grid.row([
+            service.address.to_string(),
+            service.name.clone().unwrap_or_else(|| "-".to_owned()),
+            service.scheduler.to_string(),
+            servers.count().to_string(),
+            service.active.to_string(),
+            service.inactive.to_string(),
+            format!("{:.0}", service.rates.connections),
+            from(service.origin).to_owned(),
+        ]);
+    }
+    grid.text()
+}
+
+/// A line for each server.
+pub(crate) fn servers(services: &[Service]) -> String {
+    let mut grid = Grid::new([
+        ("Service", Side::Left),
+        ("Server", Side::Left),
+        ("Forward", Side::Left),
+        ("Weight", Side::Right),
+        ("ActiveConn", Side::Right),
+        ("InActConn", Side::Right),
+        ("CPS", Side::Right),
+        ("From", Side::Left),
+        ("State", Side::Left),
+        ("NextHop", Side::Left),
+    ]);
+    for service in services {
+        for server in &service.servers {
+            grid.row([
+                service.address.to_string(),
+                server.address.to_string(),
+                forward(server),
+                server.weight.to_string(),
+                server.active.to_string(),
+                server.inactive.to_string(),
+                format!("{:.0}", server.rates.connections),
+                from(server.origin).to_owned(),
+                state(server).to_owned(),
+                server.next_hop.clone().unwrap_or_else(|| "-".to_owned()),
+            ]);
+        }
+    }
+    grid.text()
+}
+
+/// What was counted for services and servers.
+pub(crate) fn stats(services: &[Service]) -> String {
+    let mut grid = Grid::new([
+        ("Service", Side::Left),
+        ("Server", Side::Left),
+        ("Conns", Side::Right),
+        ("InPkts", Side::Right),
+        ("OutPkts", Side::Right),
+        ("InBytes", Side::Right),
+        ("OutBytes", Side::Right),
+    ]);
+    let mut row = |service: &Service, server: String, stats: &Stats| {
+        grid.row([
+            service.address.to_string(),
+            server,
+            stats.connections.to_string(),
+            stats.packets_in.to_string(),
+            stats.packets_out.to_string(),
+            stats.bytes_in.to_string(),
+            stats.bytes_out.to_string(),
+        ]);
+    };
+    for service in services {
+        row(service, "(all)".to_owned(), &service.stats);
+        for server in &service.servers {
+            row(service, server.address.to_string(), &server.stats);
+        }
+    }
+    grid.text()
+}
+
+/// Every counter with its meaning.
+pub(crate) fn counters(counters: &[Counter]) -> String {
+    let mut grid = Grid::new([
+        ("Counter", Side::Left),
+        ("Count", Side::Right),
+        ("Meaning", Side::Left),
+    ]);
+    for counter in counters {
+        grid.row([
+            counter.name.clone(),
+            counter.value.to_string(),
+            counter.help.clone(),
+        ]);
+    }
+    grid.text()
+}
+
+/// A line for each connection, and how many more there are.
+pub(crate) fn connections(connections: &Connections) -> String {
+    let mut grid = Grid::new([
+        ("Protocol", Side::Left),
+        ("Expire", Side::Right),
+        ("State", Side::Left),
+        ("Source", Side::Left),
+        ("Virtual", Side::Left),
+        ("Destination", Side::Left),
+        ("InPkts", Side::Right),
+    ]);
+    for connection in &connections.connections {
+        grid.row([
+            connection.protocol.to_string(),
+            format!(
+                "{:02}:{:02}",
+                connection.expires / 60,
+                connection.expires % 60
+            ),
+            connection.state.clone(),
+            connection.client.to_string(),
+            connection.service.to_string(),
+            connection.server.to_string(),
+            connection.packets.to_string(),
+        ]);
+    }
+    let shown = connections.connections.len() as u64;
+    match connections.total.saturating_sub(shown) {
+        0 => grid.text(),
+        more => format!(
+            "{}({more} more: --limit {})\n",
+            grid.text(),
+            connections.total
+        ),
+    }
+}
+
+/// An event on a line: its time, its name, and what it is about.
+pub(crate) fn event(event: &Value) -> String {
+    let time = event
+        .get("time")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
+    let name = event.get("event").and_then(Value::as_str).unwrap_or("?");
+    let mut line = format!("{time} {}", name.replace('_', " "));
+    for (key, value) in event.as_object().into_iter().flatten() {
+        if matches!(key.as_str(), "time" | "event" | "number") {
+            continue;
+        }
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => value.to_string(),
+        };
+        line.push_str(&format!(" {key}={value}"));
+    }
+    line.push('\n');
+    line
+}
+
+fn fill(used: u64, slots: u64) -> String {
+    let tenths = used.saturating_mul(1000).checked_div(slots).unwrap_or(0);
+    format!(
+        "{used} of {slots} slots used ({}.{} %)",
+        tenths / 10,
+        tenths % 10
+    )
+}
+
+fn from(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Configured => "file",
+        Origin::Runtime => "run time",
+    }
+}
+
+fn forward(server: &Server) -> String {
+    match server.local {
+        true => "local".to_owned(),
+        false => server.method.to_string(),
+    }
+}
+
+fn state(server: &Server) -> &'static str {
+    match (server.removed, server.weight.get()) {
+        (true, _) => "removed",
+        (false, 0) => "quiesced",
+        (false, _) => "up",
+    }
+}
