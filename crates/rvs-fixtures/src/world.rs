@@ -1,0 +1,366 @@
+//! A director's configuration as data, from which every engine fills its own tables.
+
+use std::net::IpAddr;
+
+use rvs_abi::{
+    AddressKey, Method, Scheduler, Server, Service, ServiceKey, Settings, Word32, family,
+    service::{Region, address},
+    settings::UDP_TIMEOUT,
+};
+
+use crate::{
+    Memory,
+    place::{self, Family, LINK_MTU},
+};
+
+/// What differs from machine to machine: interface numbers and the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    /// Number of the interface towards clients.
+    pub wan: u32,
+    /// Number of the interface towards servers.
+    pub lan: u32,
+    /// The tick now.
+    pub now: u32,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            wan: 2,
+            lan: 3,
+            now: 1_000_000,
+        }
+    }
+}
+
+/// What the director knows of the way to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hops {
+    /// Interface, MTU and link address.
+    Known,
+    /// Interface and MTU; the kernel asks for the link address.
+    NoNeighbour,
+    /// Nothing: the route is asked for.
+    Nothing,
+    /// As `Known`, but the link address is out of date.
+    Stale,
+}
+
+/// A real server.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerSpec {
+    /// Number of its host.
+    pub host: usize,
+    /// Its port; NAT only.
+    pub port: u16,
+    /// Forwarding method.
+    pub method: Method,
+    /// Weight.
+    pub weight: u32,
+    /// The way there.
+    pub hops: Hops,
+    /// Largest packet on the way there.
+    pub mtu: u32,
+}
+
+/// A virtual service and its servers, in the order in which schedulers walk them.
+#[derive(Clone, Debug)]
+pub struct ServiceSpec {
+    /// Address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Scheduler.
+    pub scheduler: Scheduler,
+    /// Servers.
+    pub servers: Vec<ServerSpec>,
+}
+
+/// A director.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Services; servers are numbered through all of them.
+    pub services: Vec<ServiceSpec>,
+    /// Slots of each family's connection table, a power of two.
+    pub slots: u32,
+    /// Whether new connections are scheduled.
+    pub schedules: bool,
+    /// ICMP errors that may be sent in a tick.
+    pub icmp_per_tick: u32,
+}
+
+impl World {
+    /// A director without services.
+    pub fn new() -> Self {
+        Self {
+            services: Vec::new(),
+            slots: 1024,
+            schedules: true,
+            icmp_per_tick: 1000,
+        }
+    }
+
+    /// With one more service, round robin.
+    pub fn service(mut self, address: IpAddr, port: u16, protocol: u8) -> Self {
+        self.services.push(ServiceSpec {
+            address,
+            port,
+            protocol,
+            scheduler: Scheduler::Rr,
+            servers: Vec::new(),
+        });
+        self
+    }
+
+    /// With one more server of the last service, on host `host`.
+    pub fn server(self, host: usize, method: Method) -> Self {
+        let port = if method == Method::Nat { 8080 } else { 80 };
+        self.server_spec(ServerSpec {
+            host,
+            port,
+            method,
+            weight: 1,
+            hops: Hops::Known,
+            mtu: LINK_MTU,
+        })
+    }
+
+    /// With one more server of the last service.
+    pub fn server_spec(mut self, server: ServerSpec) -> Self {
+        self.services.last_mut().unwrap().servers.push(server);
+        self
+    }
+
+    /// The last server changed.
+    pub fn but(mut self, change: impl FnOnce(&mut ServerSpec)) -> Self {
+        change(
+            self.services
+                .last_mut()
+                .unwrap()
+                .servers
+                .last_mut()
+                .unwrap(),
+        );
+        self
+    }
+
+    /// With tables of this many slots.
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// All servers, in order of their index.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerSpec> {
+        self.services.iter().flat_map(|service| &service.servers)
+    }
+
+    /// The tables.
+    pub fn memory(&self, surroundings: &Surroundings) -> Memory {
+        let mut memory = Memory::default();
+        memory.settings = self.settings();
+        memory.now.set(surroundings.now);
+        memory.random.set(0x1234_5678_9abc_def1);
+        memory
+            .slots4
+            .resize_with(self.slots as usize, Default::default);
+        memory
+            .slots6
+            .resize_with(self.slots as usize, Default::default);
+        for (number, spec) in self.services.iter().enumerate() {
+            add_service(&mut memory, number as u32, spec, surroundings);
+        }
+        memory
+    }
+
+    fn settings(&self) -> Settings {
+        let settings = Settings::default();
+        for (i, word) in settings.hash_key.iter().enumerate() {
+            word.store(0x9e37_79b9_u32.wrapping_mul(i as u32 + 1));
+        }
+        settings.mask4.store(self.slots - 1);
+        settings.mask6.store(self.slots - 1);
+        settings.quarantine.store(1_000_000_000);
+        settings.flags.store(if self.schedules {
+            Settings::SCHEDULE
+        } else {
+            0
+        });
+        settings.ticks_per_second.store(250);
+        settings.icmp_per_tick.store(self.icmp_per_tick);
+        let seconds = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
+        for (word, seconds) in settings.timeouts.iter().zip(seconds) {
+            word.store(seconds * 250);
+        }
+        settings.timeouts[UDP_TIMEOUT].store(300 * 250);
+        settings
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surroundings: &Surroundings) {
+    let service = Service::default();
+    let version = family_of(spec.address);
+    store(&service.address, spec.address);
+    let port = u32::from(spec.port.to_be());
+    let protocol = u32::from(spec.protocol);
+    service
+        .key
+        .store(port | protocol << 16 | u32::from(version) << 24);
+    service.flags.store(Service::IN_USE);
+    service.scheduler.store(spec.scheduler as u32);
+    let weights = || {
+        spec.servers
+            .iter()
+            .map(|server| server.weight)
+            .filter(|weight| *weight > 0)
+    };
+    let step = weights().fold(0, gcd).max(1);
+    service.weight_step.store(step);
+    service
+        .weight_top
+        .store(weights().max().map_or(0, |top| top - step + 1));
+    let region = Region {
+        offset: memory.members.len() as u32,
+        length: spec.servers.len() as u32,
+        version: 1,
+    };
+    service.members.store(region.pack());
+    memory.services.push(service);
+    memory.index.push((
+        ServiceKey {
+            address: place::words(spec.address),
+            port: spec.port.to_be(),
+            protocol: spec.protocol,
+            family: version,
+        },
+        number,
+    ));
+    meaning(memory, spec.address, spec.protocol, address::VIRTUAL);
+    for server in &spec.servers {
+        let family = if version == family::V6 {
+            Family::V6
+        } else {
+            Family::V4
+        };
+        memory
+            .members
+            .push(Word32::new(memory.servers.len() as u32));
+        memory
+            .servers
+            .push(server_of(server, family, number, surroundings));
+        if server.method == Method::Nat {
+            meaning(
+                memory,
+                family.server(server.host),
+                spec.protocol,
+                address::NAT_SERVER,
+            );
+        }
+    }
+}
+
+fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundings) -> Server {
+    let server = Server::default();
+    store(&server.address, family.server(spec.host));
+    store(&server.hop_address, family.server(spec.host));
+    store(&server.own_address, family.own());
+    let version = match family {
+        Family::V4 => 4,
+        Family::V6 => 6,
+    };
+    let mut flags = Server::IN_USE | version << 16;
+    if family == Family::V6 {
+        flags |= Server::V6;
+    }
+    if matches!(spec.hops, Hops::Known | Hops::Stale) {
+        flags |= Server::HOP_KNOWN;
+        let macs = place::mac_words(place::server_mac(spec.host), place::LAN);
+        for (word, mac) in server.hop_macs.iter().zip(macs) {
+            word.store(mac);
+        }
+    }
+    if spec.hops != Hops::Nothing {
+        server.hop_ifindex.store(around.lan);
+        server.hop_mtu.store(spec.mtu);
+    }
+    // Half the clock's range ahead is the past.
+    let ahead = if spec.hops == Hops::Stale {
+        0_u32.wrapping_sub(1000)
+    } else {
+        1 << 30
+    };
+    server.hop_valid_until.store(around.now.wrapping_add(ahead));
+    server.flags.store(Server::with_method(flags, spec.method));
+    server.weight.store(spec.weight);
+    server.service.store(service);
+    server.port.store(u32::from(spec.port.to_be()));
+    server
+}
+
+/// A change while packets go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// A server was removed.
+    Remove(usize),
+    /// A server has another weight.
+    Weight(usize, u32),
+    /// The director does not schedule new connections any more.
+    Deactivate,
+}
+
+impl Edit {
+    /// Makes the change.
+    pub fn apply(self, memory: &Memory) {
+        match self {
+            Self::Remove(server) => {
+                let flags = &memory.servers[server].flags;
+                flags.store(flags.load() | Server::REMOVED);
+            }
+            Self::Weight(server, weight) => memory.servers[server].weight.store(weight),
+            Self::Deactivate => memory.settings.flags.store(0),
+        }
+    }
+}
+
+fn meaning(memory: &mut Memory, address: IpAddr, protocol: u8, bits: u32) {
+    let mut add = |protocol| {
+        let key = AddressKey {
+            address: place::words(address),
+            protocol,
+            family: family_of(address),
+            zero: 0,
+        };
+        match memory.addresses.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, meaning)) => *meaning |= bits,
+            None => memory.addresses.push((key, bits)),
+        }
+    };
+    add(protocol);
+}
+
+fn store(words: &[Word32; 4], address: IpAddr) {
+    for (word, value) in words.iter().zip(place::words(address)) {
+        word.store(value);
+    }
+}
+
+fn family_of(address: IpAddr) -> u8 {
+    if address.is_ipv6() {
+        family::V6
+    } else {
+        family::V4
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
