@@ -1,0 +1,3 @@
+//! `rvs doctor`
+mod finding;
+pub(crate) use finding::{Finding, Level, Report};
