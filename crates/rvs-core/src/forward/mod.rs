@@ -91,12 +91,7 @@ pub fn request<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     if flow.ttl <= 1 {
         return answer_client(icmp::TTL);
     }
-    let overhead = if method == Method::Tunnel {
-        tunnel::overhead(flow)
-    } else {
-        0
-    };
-    let room = hop.mtu.saturating_sub(overhead);
+    let room = hop.mtu.saturating_sub(overhead(flow, Some(method)));
     if flow.largest > room {
         return answer_client(icmp::too_big(room));
     }
@@ -227,6 +222,16 @@ pub fn translate<P: Path>(path: &mut P, flow: &Flow, index: u32, is_reply: u32) 
     u32::from(nat::rewrite(path, flow, &rewrite, side))
 }
 
+/// Bytes that a method puts before the packet.
+#[inline(always)]
+fn overhead(flow: &Flow, method: Option<Method>) -> u32 {
+    if method == Some(Method::Tunnel) {
+        tunnel::overhead(flow)
+    } else {
+        0
+    }
+}
+
 /// Asks the kernel for the way to a server of which the daemon knows none; [`WRITTEN`] or 0.
 #[inline(always)]
 pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
@@ -235,7 +240,8 @@ pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
     };
     let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
     let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
-    hop.mtu = flow.largest;
+    // The packet as it will leave: a route without a known neighbour only says whether that fits.
+    hop.mtu = flow.largest.wrapping_add(overhead(flow, Server::method_of(server.flags.load())));
     u32::from(path.route(u32::from(flow.family), &address, &own, hop))
 }
 

@@ -10,13 +10,10 @@ use crate::{
     Action, Flow, NONE, Path, checksum, connection, director::drop, forward::direct::age_word,
 };
 
-/// What IPv4 answers quote at most: a header with all options, and eight bytes.
-const QUOTE4: u32 = 68;
-/// What IPv6 answers quote at most: a header, room for extension headers, and a TCP header.
-const QUOTE6: u32 = 104;
-/// The least: a header and eight bytes. All four are whole words.
-const SHORT4: u32 = 28;
-const SHORT6: u32 = 48;
+/// How many bytes behind the transport header are quoted where there are as many.
+const BEYOND: u32 = 40;
+/// The most bytes that are quoted; only many IPv6 extension headers need more.
+const QUOTE: u32 = 136;
 
 /// Sends the error `what` about the packet to its source. `what` is a kind of this module's parent, with
 /// the MTU above bit 8. The error comes from the packet's destination; or, where that is a client and
@@ -43,14 +40,9 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 
             Action::Drop as u32
         };
     }
-    let quoted = match (flow.is_v6(), flow.largest) {
-        (false, QUOTE4..) => QUOTE4,
-        (false, _) => SHORT4,
-        (true, QUOTE6..) => QUOTE6,
-        (true, _) => SHORT6,
-    };
+    let quoted = quote(flow);
     let mut sum = 0;
-    for word in 0..QUOTE6 / 4 {
+    for word in 0..QUOTE / 4 {
         if word * 4 >= quoted {
             break;
         }
@@ -75,6 +67,21 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 
         _ => Counter::AnswerUnreachable,
     });
     path.bounce() as u32
+}
+
+/// How many bytes of the packet are quoted, in whole words: all of its headers, since the kernel
+/// refuses to cut a packet before a checksum that is still to be filled in, and what is behind them
+/// only where there is enough of it.
+#[inline(always)]
+fn quote(flow: &Flow) -> u32 {
+    let transport = if flow.is_tcp() { 20 } else { 8 };
+    let headers = flow.transport.wrapping_sub(flow.network) + transport;
+    if flow.largest >= headers + BEYOND {
+        headers + BEYOND
+    } else {
+        headers
+    }
+    .min(QUOTE)
 }
 
 /// Where the error comes from.

@@ -91,7 +91,11 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         .packets
         .store(slot.head.packets.load().saturating_add(1));
     if !settled(flow, slot.head.state.load(), direction) {
-        change_state(server, slot, request, flow, direction);
+        let new = change_state(server, request, flow, direction);
+        // The reply slot's copy. The request slot's own state only changes together with the counts.
+        if is_reply && slot.head.state.load() != new {
+            slot.head.state.store(new);
+        }
     }
     SERVE
 }
@@ -111,27 +115,29 @@ pub(crate) fn settled(flow: &Flow, state: u32, direction: Direction) -> bool {
     interesting == flags::ACK && state.number() == TcpState::Established as u32
 }
 
-/// Moves the connection on, and its server's counts with it.
+/// Moves the connection on, and its server's counts with it. Gives the state that it has now.
 #[inline(always)]
 fn change_state<const N: usize, const PAD: usize>(
     server: &Server,
-    slot: &Slot<N, PAD>,
     request: &Slot<N, PAD>,
     flow: &Flow,
     direction: Direction,
-) {
+) -> u32 {
     let old = request.head.state.load();
     if old == RELEASED {
-        return;
+        return old;
     }
     let new = next_state(old, flow, direction);
     // Where another CPU was quicker, its packet has moved the connection on: ours is the late one.
-    if new != old && request.head.state.cas(old, new) == old {
-        move_counts(server, old, new);
+    if new == old {
+        return old;
     }
-    if slot.head.state.load() != new {
-        slot.head.state.store(new);
+    let found = request.head.state.cas(old, new);
+    if found != old {
+        return found;
     }
+    move_counts(server, old, new);
+    new
 }
 
 #[inline(always)]
