@@ -40,6 +40,11 @@ impl Handle {
         answered.await.map_err(|_| Gone)
     }
 
+    /// Lets the director do something when its turn comes. Does not wait; says whether it will be done.
+    pub fn tell(&self, order: impl FnOnce(&mut Director) + Send + 'static) -> bool {
+        self.0.try_send(Message::Question(Box::new(order))).is_ok()
+    }
+
     /// Ends the thread once all earlier questions are answered. Later ones find it gone.
     pub async fn end(&self) {
         // One that has ended already need not be told.

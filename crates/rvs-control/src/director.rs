@@ -8,7 +8,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use rvs_config::{Config, Scheduler, Server, Service, ServiceKey, Services, Timeouts, Weight};
@@ -16,7 +16,7 @@ use rvs_config::{Config, Scheduler, Server, Service, ServiceKey, Services, Timeo
 pub use error::RequestError;
 
 use crate::events::{Events, What, seconds};
-use crate::forwarding::{Adoption, Connection, Forwarding, Origin, ServiceState};
+use crate::forwarding::{Adoption, Connection, Forwarding, Hop, Origin, ServiceState};
 use crate::rates::Estimator;
 use crate::reconcile::{Change, reconcile};
 use crate::source::Source;
@@ -75,7 +75,7 @@ impl Director {
             }
             return Err(error);
         }
-        director.intent = config.services;
+        director.take_over(config.services);
         Ok(director)
     }
 
@@ -166,15 +166,32 @@ impl Director {
         self.forwarding.counters()
     }
 
-    /// Every connection, or a service's.
-    pub fn connections(&self, of: Option<ServiceKey>) -> Vec<Connection> {
-        let mut connections = self.forwarding.connections();
-        if let Some(key) = of {
-            connections.retain(|connection| {
+    /// How many connections there are, or a service has, and the first `limit` of them.
+    pub fn connections(&self, of: Option<ServiceKey>, limit: usize) -> (u64, Vec<Connection>) {
+        let (mut total, mut connections) = (0, Vec::new());
+        self.forwarding.for_each_connection(&mut |connection| {
+            let asked_for = of.is_none_or(|key| {
                 connection.protocol == key.protocol() && connection.service == key.socket_addr()
             });
-        }
-        connections
+            if asked_for {
+                total += 1;
+                if connections.len() < limit {
+                    connections.push(connection);
+                }
+            }
+            true
+        });
+        (total, connections)
+    }
+
+    /// The servers' addresses, to which ways must be known.
+    pub fn server_addresses(&self) -> Vec<IpAddr> {
+        self.forwarding.server_addresses()
+    }
+
+    /// Takes in the ways to the servers.
+    pub fn apply_hops(&mut self, hops: &[(IpAddr, Option<Hop>)]) {
+        self.forwarding.apply_hops(hops);
     }
 
     /// The timeouts that hold.
@@ -341,7 +358,7 @@ impl Director {
         let changes = self.carry_out(&reconcile(&config.services, &actual))?;
         self.set_timeouts(config.director.timeouts);
         self.settings = config.director;
-        self.intent = config.services;
+        self.take_over(config.services);
         self.loaded = self.now;
         Ok(changes)
     }
@@ -403,12 +420,16 @@ impl Director {
             })
     }
 
-    fn described(&self, mut state: ServiceState) -> wire::Service {
-        // The data plane may hold the name of an earlier configuration.
-        if let Some(service) = self.intent.get(state.key) {
-            state.name = service.name().map(str::to_owned);
-        }
+    fn described(&self, state: ServiceState) -> wire::Service {
         wire::Service::of(state, &self.rates)
+    }
+
+    /// Calls the services as the configuration does, also those that were there already.
+    fn take_over(&mut self, services: Services) {
+        for service in &services {
+            self.forwarding.set_name(&service.key(), service.name());
+        }
+        self.intent = services;
     }
 
     fn name_is_free(&self, name: &str, key: ServiceKey) -> Result<(), RequestError> {

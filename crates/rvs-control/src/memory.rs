@@ -1,12 +1,12 @@
 //! A data plane in memory, for tests: it keeps what it is told and forwards nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rvs_abi::Counter;
 use rvs_config::{MAX_SERVERS, Scheduler, Server, Service, ServiceKey, Timeouts};
 
 use crate::forwarding::{
-    ChangeError, Connection, DetachError, Forwarding, InterfaceState, Origin, ServerState,
+    ChangeError, Connection, Forwarding, Hop, InterfaceState, OpenError, Origin, ServerState,
     ServiceState, Stats, TableState, Tick,
 };
 
@@ -119,6 +119,12 @@ impl Forwarding for Memory {
         Ok(())
     }
 
+    fn set_name(&mut self, key: &ServiceKey, name: Option<&str>) {
+        if let Ok(service) = self.service(key) {
+            service.name = name.map(str::to_owned);
+        }
+    }
+
     fn set_scheduler(&mut self, key: &ServiceKey, scheduler: Scheduler) -> Result<(), ChangeError> {
         self.service(key)?.scheduler = scheduler;
         Ok(())
@@ -188,8 +194,12 @@ impl Forwarding for Memory {
         self.counters.clone()
     }
 
-    fn connections(&self) -> Vec<Connection> {
-        self.connections.clone()
+    fn for_each_connection(&self, visit: &mut dyn FnMut(Connection) -> bool) {
+        for connection in &self.connections {
+            if !visit(connection.clone()) {
+                return;
+            }
+        }
     }
 
     fn table(&self) -> TableState {
@@ -219,7 +229,24 @@ impl Forwarding for Memory {
         self.scheduling = on;
     }
 
-    fn detach(self: Box<Self>) -> Result<(), DetachError> {
+    fn server_addresses(&self) -> Vec<IpAddr> {
+        let servers = self.services.iter().flat_map(|service| &service.servers);
+        servers.map(|state| state.server.address()).collect()
+    }
+
+    fn apply_hops(&mut self, hops: &[(IpAddr, Option<Hop>)]) {
+        for state in self
+            .services
+            .iter_mut()
+            .flat_map(|service| &mut service.servers)
+        {
+            if let Some((_, hop)) = hops.iter().find(|(to, _)| *to == state.server.address()) {
+                state.next_hop = hop.map(|hop| format!("{} mtu {}", hop.ifindex, hop.mtu));
+            }
+        }
+    }
+
+    fn detach(self: Box<Self>) -> Result<(), OpenError> {
         Ok(())
     }
 }

@@ -96,12 +96,10 @@ pub(super) async fn connections(
         (Format::Json | Format::Ndjson, Some(limit)) => limit,
         (Format::Ndjson, None) => usize::MAX,
     };
-    let mut connections = context
+    let (total, connections) = context
         .director
-        .ask(move |director| director.connections(words.service))
+        .ask(move |director| director.connections(words.service, limit))
         .await?;
-    let total = connections.len() as u64;
-    connections.truncate(limit);
     Ok(match words.format {
         Format::Json => Json(wire::Connections {
             total,
