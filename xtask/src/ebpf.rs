@@ -31,8 +31,12 @@ pub(crate) fn build(repository: &Path, target: &Path) -> Result<PathBuf, String>
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let of_outer_build = text.starts_with("CARGO_") && text != "CARGO_HOME" && text != "CARGO_NET_OFFLINE";
-        if of_outer_build || text.starts_with("RUST") && text != "RUSTUP_HOME" || text == "LD_LIBRARY_PATH" {
+        let of_outer_build =
+            text.starts_with("CARGO_") && text != "CARGO_HOME" && text != "CARGO_NET_OFFLINE";
+        if of_outer_build
+            || text.starts_with("RUST") && text != "RUSTUP_HOME"
+            || text == "LD_LIBRARY_PATH"
+        {
             cargo.env_remove(&name);
         }
     }
@@ -49,19 +53,34 @@ pub(crate) fn build(repository: &Path, target: &Path) -> Result<PathBuf, String>
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .current_dir(repository.join("crates/rvs-ebpf"))
-        .args(["--release", "--locked", "--quiet", "--target", TARGET, "--target-dir"])
+        .args([
+            "--release",
+            "--locked",
+            "--quiet",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
         .arg(target)
         .output()
         .map_err(|error| format!("cannot run cargo for the kernel side: {error}"))?;
     if !output.status.success() {
-        return Err(format!("the kernel side does not build:\n{}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!(
+            "the kernel side does not build:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
     }
     Ok(target.join(TARGET).join("release/rvs-ebpf"))
 }
 
 /// What the build reads, for `cargo:rerun-if-changed`.
-pub(crate) const SOURCES: &[&str] =
-    &["crates/rvs-ebpf", "crates/rvs-core/src", "crates/rvs-table/src", "crates/rvs-abi/src", "xtask/src/ebpf.rs"];
+pub(crate) const SOURCES: &[&str] = &[
+    "crates/rvs-ebpf",
+    "crates/rvs-core/src",
+    "crates/rvs-table/src",
+    "crates/rvs-abi/src",
+    "xtask/src/ebpf.rs",
+];
 
 fn missing(what: &str) -> String {
     format!("{what} is missing: run `cargo xtask setup`")
@@ -85,13 +104,21 @@ fn has_core(rustc: &Path) -> bool {
 }
 
 fn nightly_has_source() -> bool {
-    sysroot(Command::new("rustc").arg("+nightly").env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH"))
-        .is_some_and(|root| root.join("lib/rustlib/src/rust/library/core").is_dir())
+    sysroot(
+        Command::new("rustc")
+            .arg("+nightly")
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("LD_LIBRARY_PATH"),
+    )
+    .is_some_and(|root| root.join("lib/rustlib/src/rust/library/core").is_dir())
 }
 
 fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
     let output = rustc.args(["--print", "sysroot"]).output().ok()?;
-    output.status.success().then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    output
+        .status
+        .success()
+        .then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 /// The same environment, with rustup's cargo and the nightly toolchain.

@@ -22,7 +22,7 @@ use crate::{
     attach::{self, Interface},
     hops::Hop,
     kernel, links,
-    object::{self, MEMBERS, Maps, Pins, SERVERS, SERVICES, Sizes},
+    object::{self, EXPRESS, INGRESS, MEMBERS, Maps, Pins, SERVERS, SERVICES, Sizes},
     programs,
     rows::{Rows, ServerRow, ServiceRow},
     shared::Plain,
@@ -85,10 +85,7 @@ impl Dataplane {
             fs::create_dir_all(path)
                 .map_err(|error| OpenError::kernel(format!("making {}", path.display()), error))?;
         }
-        let (mut object, maps) = object::load(&directory, sizes)?;
-        programs::load(&mut object)?;
-        object::load_tc(&mut object, INGRESS)?;
-        object::load_xdp(&mut object, EXPRESS)?;
+        let (object, maps) = object::load(&directory, sizes)?;
 
         let ticks = match maps.settings.get(0) {
             Some(settings) if adopted => settings.ticks_per_second.load(),
@@ -586,7 +583,7 @@ impl Dataplane {
                     self.maps
                         .members
                         .get(row.region.offset + place as u32)
-                        .is_some_and(|word| word.load() == *index)
+                        .is_some_and(|word| word.load() == u64::from(*index))
                 })
         })
     }
@@ -802,7 +799,7 @@ impl Dataplane {
                 })?;
         for (place, index) in row.servers.iter().enumerate() {
             if let Some(word) = self.maps.members.get(region.offset + place as u32) {
-                word.store(*index);
+                word.store(u64::from(*index));
             }
         }
         if let Some(entry) = self.maps.services.get(row.index) {
@@ -1031,9 +1028,6 @@ impl Dataplane {
         }
     }
 }
-
-const INGRESS: &str = "rvs_ingress";
-const EXPRESS: &str = "rvs_express";
 
 /// Whether a director of these sizes is in `directory`, whole.
 fn is_ready(directory: &PathBuf, sizes: Sizes) -> Result<bool, OpenError> {

@@ -71,6 +71,6 @@ fn interface(device: &str) -> Result<Interface, OpenError> {
 /// One directory for each network namespace, since interface indexes repeat.
 fn directory(bpffs: &Path) -> PathBuf {
     use std::os::unix::fs::MetadataExt;
-    let namespace = fs::metadata("/proc/self/ns/net").map_or(0, |metadata| metadata.ino());
+    let namespace = fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino());
     bpffs.join("rvs-realserver").join(namespace.to_string())
 }

@@ -29,6 +29,11 @@ use crate::{
 /// The kernel side's object file.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rvs.bpf.o"));
 
+/// The director's tc program.
+pub(crate) const INGRESS: &str = "rvs_ingress";
+/// The director's XDP program.
+pub(crate) const EXPRESS: &str = "rvs_express";
+
 /// The most services of a director.
 pub(crate) const SERVICES: u32 = 16 * 1024;
 /// The most real servers, over all services.
@@ -64,7 +69,7 @@ impl Sizes {
             array("SLOTS6", size_of::<Slot6>(), self.slots6),
             array("SERVICES", size_of::<Service>(), SERVICES),
             array("SERVERS", size_of::<Server>(), SERVERS),
-            array("MEMBERS", size_of::<Word32>(), MEMBERS),
+            array("MEMBERS", size_of::<Word64>(), MEMBERS),
             (
                 "SERVICE_INDEX",
                 size_of::<ServiceKey>() as u32,
@@ -149,7 +154,7 @@ pub(crate) struct Maps {
     pub(crate) slots6: Shared<Slot6>,
     pub(crate) services: Shared<Service>,
     pub(crate) servers: Shared<Server>,
-    pub(crate) members: Shared<Word32>,
+    pub(crate) members: Shared<Word64>,
     pub(crate) devices: Shared<Device>,
     pub(crate) server_base: Shared<[Word64; 8]>,
     pub(crate) service_base: Shared<[Word64; 8]>,
@@ -224,7 +229,8 @@ pub(crate) fn check(directory: &Path, sizes: Sizes) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Loads the programs, with the maps that are pinned in `directory` or with new ones pinned there.
+/// Loads the director's programs, with the maps that are pinned in `directory` or with new ones pinned
+/// there. (Programs first: they name maps by descriptors, which close when the maps are taken.)
 pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenError> {
     let mut loader = EbpfLoader::new();
     let maps = sizes.maps();
@@ -236,6 +242,10 @@ pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenE
     let mut object = loader
         .load(OBJECT)
         .map_err(|error| OpenError::Object(describe(&error)))?;
+    for name in [INGRESS, "rvs_sweep", "rvs_insert", "rvs_clock"] {
+        load_tc(&mut object, name)?;
+    }
+    load_xdp(&mut object, EXPRESS)?;
     let maps = Maps::of(
         |name| match object.take_map(name)? {
             Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) => Some(data),
@@ -257,10 +267,7 @@ pub(crate) fn load_tc<'a>(
 }
 
 /// Loads an XDP program.
-pub(crate) fn load_xdp<'a>(
-    object: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut Xdp, OpenError> {
+fn load_xdp<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, OpenError> {
     let program = xdp_program(object, name)?;
     program.load().map_err(|error| refused(name, &error))?;
     Ok(program)

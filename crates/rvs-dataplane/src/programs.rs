@@ -10,21 +10,13 @@ use rvs_abi::sweep::{ClockReading, Insertion, Sweep};
 
 use crate::{
     OpenError,
-    object::{describe, load_tc},
+    object::describe,
     shared::{Request, bytes_of, bytes_of_mut},
 };
 
 const SWEEP: &str = "rvs_sweep";
 const INSERT: &str = "rvs_insert";
 const CLOCK: &str = "rvs_clock";
-
-/// Loads them.
-pub(crate) fn load(object: &mut Ebpf) -> Result<(), OpenError> {
-    for name in [SWEEP, INSERT, CLOCK] {
-        load_tc(object, name)?;
-    }
-    Ok(())
-}
 
 /// Sweeps a slice.
 pub(crate) fn sweep(object: &Ebpf, slice: Sweep) -> Result<Sweep, OpenError> {

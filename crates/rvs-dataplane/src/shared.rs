@@ -8,13 +8,16 @@
 use std::{io, marker::PhantomData, os::fd::BorrowedFd, ptr::NonNull};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rvs_abi::{Device, Server, Service, Settings, Slot4, Slot6, Word32, Word64};
+use rvs_abi::{Device, Server, Service, Settings, Slot4, Slot6, Word64};
 
 /// Types that consist of cells only, so that others may change them under a shared reference.
 ///
 /// # Safety
-/// Every byte of the type lies in a [`Word32`] or [`Word64`], and all zeros are a valid value.
-pub(crate) unsafe trait Cells {}
+/// Every byte of the type lies in a [`rvs_abi::Word32`] or [`Word64`], and all zeros are a valid value.
+pub(crate) unsafe trait Cells: Sized {
+    /// Refuses types of which the kernel would round the size up.
+    const WHOLE: () = assert!(size_of::<Self>() % 8 == 0);
+}
 
 // SAFETY: these are `repr(C)` structures of cells, asserted to have no padding by their sizes.
 unsafe impl Cells for Settings {}
@@ -29,7 +32,7 @@ unsafe impl Cells for Server {}
 // SAFETY: as above.
 unsafe impl Cells for Device {}
 // SAFETY: as above.
-unsafe impl Cells for Word32 {}
+unsafe impl Cells for Word64 {}
 // SAFETY: as above.
 unsafe impl Cells for [Word64; 8] {}
 
@@ -47,8 +50,10 @@ unsafe impl<T: Cells> Send for Shared<T> {}
 unsafe impl<T: Cells> Sync for Shared<T> {}
 
 impl<T: Cells> Shared<T> {
-    /// Maps the array behind `fd`, which was created with `BPF_F_MMAPABLE` and values of `T`'s size.
+    /// Maps the array behind `fd`, which was created with `BPF_F_MMAPABLE` and values of `T`'s size, a
+    /// multiple of eight: the kernel rounds smaller ones up.
     pub(crate) fn map(fd: BorrowedFd<'_>, entries: u32) -> io::Result<Self> {
+        const { T::WHOLE };
         let bytes =
             (entries as usize * size_of::<T>()).next_multiple_of(rustix::param::page_size());
         // SAFETY: a fresh mapping at an address of the kernel's choice; the kernel checks that the

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use rvs_abi::{
     AddressKey, COUNTERS, Counter, Device, Server, ServerStats, Service, ServiceKey, Settings,
-    Slot4, Slot6, Word32, device,
+    Slot4, Slot6, Word32, Word64, device,
 };
 use rvs_core::{
     Flow,
@@ -30,8 +30,9 @@ static SLOTS6: Array<Slot6> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 static SERVICES: Array<Service> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 static SERVERS: Array<Server> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
+/// Server indexes. A value of less than eight bytes would take eight all the same, and the mapping shows them.
 #[map]
-static MEMBERS: Array<Word32> = Array::with_max_entries(16384, BPF_F_MMAPABLE);
+static MEMBERS: Array<Word64> = Array::with_max_entries(16384, BPF_F_MMAPABLE);
 #[map]
 static SERVICE_INDEX: HashMap<ServiceKey, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -93,8 +94,8 @@ pub fn server(index: u32) -> Option<&'static Server> {
 
 #[inline(always)]
 pub fn member(place: u32) -> Option<u32> {
-    let word: Option<&Word32> = reference!(MEMBERS, place);
-    word.map(Word32::load)
+    let word: Option<&Word64> = reference!(MEMBERS, place);
+    word.map(|word| word.load() as u32)
 }
 
 #[inline(always)]

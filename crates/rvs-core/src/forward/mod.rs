@@ -116,7 +116,11 @@ pub fn reply<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         mtu: flow.largest,
         ..Hop::default()
     };
-    match way_to_client(path, flow, &mut hop) {
+    // The packet that is routed is the one that leaves (IPVS: snat_reroute).
+    let Some(rewrite) = rewrite_of(path, flow, index) else {
+        return drop(path, Counter::DropNoRoom);
+    };
+    match way_to_client(path, flow, &rewrite.address, &mut hop) {
         Ok(()) => {}
         Err(outcome) => return outcome,
     }
@@ -145,7 +149,7 @@ pub fn returning<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         mtu: flow.largest,
         ..Hop::default()
     };
-    match way_to_client(path, flow, &mut hop) {
+    match way_to_client(path, flow, &flow.source, &mut hop) {
         Ok(()) => {}
         Err(outcome) => return outcome,
     }
@@ -181,8 +185,13 @@ fn answer_server(what: u32) -> u32 {
 
 /// Finds the way back to the client, and whether the packet may take it.
 #[inline(always)]
-fn way_to_client<P: Path>(path: &mut P, flow: &Flow, hop: &mut Hop) -> Result<(), u32> {
-    if !path.route(u32::from(flow.family), &flow.destination, &flow.source, hop) {
+fn way_to_client<P: Path>(
+    path: &mut P,
+    flow: &Flow,
+    source: &[u32; 4],
+    hop: &mut Hop,
+) -> Result<(), u32> {
+    if !path.route(u32::from(flow.family), &flow.destination, source, hop) {
         return Err(drop(path, Counter::DropNoRoute));
     }
     if flow.ttl <= 1 {

@@ -43,12 +43,15 @@ pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         ..Hop::default()
     };
     let known = match role {
-        Role::Reply => path.route(
-            u32::from(flow.family),
-            &flow.destination,
-            &flow.source,
-            &mut hop,
-        ),
+        // As for a reply: the error will come from the virtual service.
+        Role::Reply => forward::rewrite_of(path, flow, index).is_some_and(|rewrite| {
+            path.route(
+                u32::from(flow.family),
+                &flow.destination,
+                &rewrite.address,
+                &mut hop,
+            )
+        }),
         Role::Request => {
             let now = path.now();
             let Some(server) = path.server(number) else {

@@ -1,0 +1,163 @@
+//! Real connections through a data plane without its daemon: every method, both families, TCP and
+//! UDP.
+
+use std::{net::SocketAddr, path::Path, str::FromStr};
+
+use rvs_config::{Director, Method, Scheduler, Server, Service, ServiceKey, Weight};
+use rvs_dataplane::{Adoption, Dataplane, Origin, decapsulation, hops};
+use rvs_lab::{Family, Host, Lab, Nginx, Topology, UdpEcho, Vip};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// A director's settings on both of the topology's networks.
+fn settings(instance: &str) -> Director {
+    let interfaces = ["eth0", "eth1"].map(|name| name.parse().expect("an interface name"));
+    Director::new(
+        format!("{instance}-{}", std::process::id())
+            .parse()
+            .expect("a name"),
+        interfaces.to_vec(),
+    )
+}
+
+fn service(
+    protocol: &str,
+    vip: std::net::IpAddr,
+    port: u16,
+    method: Method,
+    servers: &[std::net::IpAddr],
+) -> Service {
+    let address = SocketAddr::new(vip, port);
+    let key = ServiceKey::from_str(&format!("{protocol}://{address}")).expect("a key");
+    let server = |address: &std::net::IpAddr| {
+        Server::new(*address, key.port(), method, Weight::default()).expect("a server")
+    };
+    Service::new(key, Scheduler::Rr)
+        .with_servers(servers.iter().map(server))
+        .expect("a service")
+}
+
+/// Looks the servers' next hops up, as the daemon does every second.
+fn resolve(director: &Host, dataplane: &mut Dataplane) {
+    let addresses = dataplane.server_addresses();
+    let found = director
+        .in_namespace(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let (connection, mut handle, _) = rtnetlink::new_connection().expect("netlink");
+                tokio::spawn(connection);
+                let mut found = Vec::new();
+                for _ in 0..3 {
+                    found = hops::resolve(&mut handle, &addresses).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+                found
+            })
+        })
+        .expect("the director's namespace");
+    let hops: Vec<_> = found
+        .into_iter()
+        .map(|(address, hop)| (address, hop.ok()))
+        .collect();
+    dataplane.apply_hops(&hops);
+}
+
+#[test]
+fn every_method_and_family_carries_tcp_and_udp() -> Outcome {
+    let lab = Lab::new()?;
+    let topology = Topology::new(&lab)?;
+    let mut running = Vec::new();
+    let mut echoes = Vec::new();
+    for server in &topology.real_servers {
+        running.push(Nginx::start(server)?);
+        echoes.push(UdpEcho::start(server, 53)?);
+        let mut vips = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            for vip in [Vip::Direct, Vip::Tunnel] {
+                server.realserver_vip(vip.address(family))?;
+                vips.push(vip.address(family));
+            }
+        }
+        server.in_namespace(|| decapsulation::attach(Path::new(BPFFS), "eth0", &vips))??;
+    }
+
+    let director = settings("traffic");
+    let (mut dataplane, adoption) = topology
+        .director
+        .in_namespace(|| Dataplane::open(&director))??;
+    assert_eq!(adoption, Adoption::Fresh);
+    let outcome = (|| -> Outcome {
+        for family in [Family::V4, Family::V6] {
+            let outside: Vec<_> = (0..3)
+                .map(|i| Topology::outside_address(i, family))
+                .collect();
+            let inside: Vec<_> = (0..3)
+                .map(|i| Topology::inside_address(i, family))
+                .collect();
+            for (vip, method, servers) in [
+                (Vip::Nat, Method::Nat, &inside),
+                (Vip::Direct, Method::Direct, &outside),
+                (Vip::Tunnel, Method::Tunnel, &outside),
+            ] {
+                for (protocol, port) in [("tcp", 80), ("udp", 53)] {
+                    dataplane.add_service(
+                        &service(protocol, vip.address(family), port, method, servers),
+                        Origin::Runtime,
+                    )?;
+                }
+            }
+        }
+        resolve(&topology.director, &mut dataplane);
+        for family in [Family::V4, Family::V6] {
+            for vip in [Vip::Nat, Vip::Direct, Vip::Tunnel] {
+                let address = SocketAddr::new(vip.address(family), 80);
+                for expected in ["rs3", "rs2", "rs1"] {
+                    let said = topology.client.get(address, "/id").map_err(|error| {
+                        format!(
+                            "{vip:?} {family:?}: {error}; {:?}",
+                            dataplane
+                                .counters()
+                                .iter()
+                                .filter(|c| c.1 > 0)
+                                .collect::<Vec<_>>()
+                        )
+                    })?;
+                    assert_eq!(
+                        said.trim(),
+                        expected,
+                        "round robin over {address}, newest first"
+                    );
+                }
+                let address = SocketAddr::new(vip.address(family), 53);
+                let said = topology.client.udp_exchange(
+                    None,
+                    address,
+                    "hello",
+                    std::time::Duration::from_secs(2),
+                )?;
+                assert!(said.ends_with("hello"), "{said:?} from {address}");
+            }
+        }
+        let services = dataplane.services();
+        assert_eq!(services.len(), 12);
+        for state in &services {
+            assert!(state.stats.packets_in > 0, "{state:?}");
+            let two_way = state.servers[0].server.method() == Method::Nat;
+            assert_eq!(state.stats.packets_out > 0, two_way, "{state:?}");
+        }
+        assert_eq!(dataplane.connections().len(), 24);
+        dataplane.tick();
+        assert_eq!(dataplane.table().used4, 12);
+        Ok(())
+    })();
+    topology.director.in_namespace(|| dataplane.detach())??;
+    for server in &topology.real_servers {
+        server.in_namespace(|| decapsulation::detach(Path::new(BPFFS), "eth0"))??;
+    }
+    outcome
+}
