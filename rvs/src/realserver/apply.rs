@@ -1,10 +1,9 @@
 //! Making changes, and undoing them only where they still are as they were made.
 
-use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 use rvs_dataplane::decapsulation;
 
 use super::network::{Family, Network, Up};
@@ -22,7 +21,7 @@ pub(crate) enum Undone {
 }
 
 /// Makes a change.
-pub(crate) async fn apply(network: &Network, pins: &Path, change: &Change) -> anyhow::Result<()> {
+pub(crate) async fn apply(network: &Network, bpffs: &Path, change: &Change) -> anyhow::Result<()> {
     match change {
         Change::Sysctl { key, to, .. } => key.write(&to.to_string()).map_err(Into::into),
         // Made before the plan, which depends on whether the kernel has such devices.
@@ -31,7 +30,7 @@ pub(crate) async fn apply(network: &Network, pins: &Path, change: &Change) -> an
             let ifindex = network.index_of(device).await?;
             network.set_up(ifindex, Up::Up).await
         }
-        Change::Decapsulation { device, vips, .. } => attach(pins, device, vips),
+        Change::Decapsulation { device, vips, .. } => decapsulation::attach(bpffs, device, vips).map_err(Into::into),
         Change::Address { vip, device } => {
             let ifindex = network.index_of(device).await?;
             let added = network.add_vip(ifindex, *vip).await;
@@ -49,7 +48,7 @@ pub(crate) async fn apply(network: &Network, pins: &Path, change: &Change) -> an
 /// Undoes a change.
 pub(crate) async fn undo(
     network: &Network,
-    pins: &Path,
+    bpffs: &Path,
     change: &Change,
 ) -> anyhow::Result<Undone> {
     match change {
@@ -87,12 +86,10 @@ pub(crate) async fn undo(
         },
         Change::Decapsulation { device, before, .. } => {
             if !before.is_empty() {
-                attach(pins, device, before)?;
+                decapsulation::attach(bpffs, device, before)?;
                 return Ok(Undone::Yes);
             }
-            let was_there = decapsulation::detach(pins, device).map_err(|error| anyhow!(error))?;
-            // Empty when the last interface is done, and only then removed.
-            let _ = std::fs::remove_dir(pins);
+            let was_there = decapsulation::detach(bpffs, device)?;
             Ok(if was_there { Undone::Yes } else { Undone::Gone })
         }
         Change::Address { vip, device } => {
@@ -115,19 +112,6 @@ pub(crate) async fn undo(
             Ok(Undone::Yes)
         }
     }
-}
-
-fn attach(pins: &Path, device: &str, vips: &[IpAddr]) -> anyhow::Result<()> {
-    match std::fs::create_dir(pins) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => bail!(
-            "cannot make {}: {error} (is the BPF file system there? mount -t bpf bpf {})",
-            pins.display(),
-            pins.parent().unwrap_or(pins).display()
-        ),
-    }
-    decapsulation::attach(pins, device, vips).map_err(|error| anyhow!(error))
 }
 
 fn ipv6_is_off(device: &str) -> bool {

@@ -30,7 +30,7 @@ use anyhow::{Context as _, bail};
 use rvs_config::{Director, Method};
 use serde::Serialize;
 
-use crate::doctor::{Finding, Level, Report};
+use crate::doctor::{self, Finding, Level, Report};
 use apply::Undone;
 use network::{Family, Made, Network, block_on};
 use plan::{Change, plan};
@@ -98,17 +98,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Action::Up(target) => up(target),
         Action::Down(output) => down(output),
         Action::Check(target) => {
-            let report = Report::new(examine(target)?);
-            if target.output.json {
-                println!("{}", serde_json::to_string_pretty(&report)?);
-            } else {
-                print!("{report}");
-            }
-            Ok(if report.ok {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            doctor::print(&Report::new(examine(target)?), target.output.json)
         }
     }
 }
@@ -116,8 +106,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// What there is to say about this host as a real server.
 pub(crate) fn examine(target: &Target) -> anyhow::Result<Vec<Finding>> {
     let wanted = target.wanted(record::peek()?.as_ref())?;
-    let pins = pins(&target.output.bpffs)?;
-    let state = block_on(async |network| State::collect(&network, &pins).await)?;
+    let bpffs = &target.output.bpffs;
+    let state = block_on(async |network| State::collect(&network, bpffs).await)?;
     Ok(check::check(&state, &wanted))
 }
 
@@ -175,18 +165,13 @@ fn is_a_hosts(address: IpAddr) -> bool {
     !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || is_broadcast)
 }
 
-/// Where our own decapsulation of this namespace is pinned.
-fn pins(bpffs: &Path) -> anyhow::Result<PathBuf> {
-    Ok(bpffs.join(format!("rvs-{}", record::namespace_name()?)))
-}
-
 fn up(target: &Target) -> anyhow::Result<ExitCode> {
     let store = Store::open()?;
-    let pins = pins(&target.output.bpffs)?;
+    let bpffs = target.output.bpffs.as_path();
     let recorded = store.load()?;
     let wanted = target.wanted(recorded.as_ref())?;
     let done = block_on(async |network| {
-        let state = State::collect(&network, &pins).await?;
+        let state = State::collect(&network, bpffs).await?;
         let recorded = recorded.filter(|record| is_alive(record, &state));
         if let Some(record) = &recorded
             && record.method != wanted.method
@@ -203,13 +188,13 @@ fn up(target: &Target) -> anyhow::Result<ExitCode> {
         record.vips.sort();
         record.vips.dedup();
         let kept = record.changes.len();
-        match make(&network, &pins, &store, &wanted, &mut record).await {
+        match make(&network, bpffs, &store, &wanted, &mut record).await {
             Ok(()) => {
                 if record.changes.is_empty() {
                     // Everything was there before: there will be nothing to undo.
                     store.remove()?;
                 }
-                let state = State::collect(&network, &pins).await?;
+                let state = State::collect(&network, bpffs).await?;
                 let changed = record.changes.iter().skip(kept);
                 Ok(Done {
                     changed: changed.map(ToString::to_string).collect(),
@@ -220,7 +205,7 @@ fn up(target: &Target) -> anyhow::Result<ExitCode> {
                         .collect(),
                 })
             }
-            Err(error) => Err(take_back(&network, &pins, &store, record, kept, error).await),
+            Err(error) => Err(take_back(&network, bpffs, &store, record, kept, error).await),
         }
     })?;
     print(&done, "ready: nothing to change", &target.output)?;
@@ -230,12 +215,12 @@ fn up(target: &Target) -> anyhow::Result<ExitCode> {
 /// Makes all changes that are missing; each is in the record before it is made.
 async fn make(
     network: &Network,
-    pins: &Path,
+    bpffs: &Path,
     store: &Store,
     wanted: &Wanted,
     record: &mut Record,
 ) -> anyhow::Result<()> {
-    let before = State::collect(network, pins).await?;
+    let before = State::collect(network, bpffs).await?;
     // Refused before anything is touched, and before a kernel module is loaded.
     let refused = plan(&before, wanted, &record.changes);
     if wanted.method == Method::Tunnel {
@@ -256,11 +241,11 @@ async fn make(
     } else {
         refused?;
     }
-    let state = State::collect(network, pins).await?;
+    let state = State::collect(network, bpffs).await?;
     for change in plan(&state, wanted, &record.changes)? {
         record.changes.push(change.clone());
         store.save(record)?;
-        apply::apply(network, pins, &change).await?;
+        apply::apply(network, bpffs, &change).await?;
     }
     if !record.changes.is_empty() {
         store.save(record)?;
@@ -296,7 +281,7 @@ async fn make_tunnel(
 /// Undoes what a run that failed did, beyond what was there before it.
 async fn take_back(
     network: &Network,
-    pins: &Path,
+    bpffs: &Path,
     store: &Store,
     mut record: Record,
     kept: usize,
@@ -307,7 +292,7 @@ async fn take_back(
         let Some(change) = record.changes.last() else {
             break;
         };
-        match apply::undo(network, pins, change).await {
+        match apply::undo(network, bpffs, change).await {
             Ok(Undone::Yes | Undone::Gone | Undone::LeftAlone(_)) => {
                 record.changes.pop();
             }
@@ -346,7 +331,7 @@ fn is_alive(record: &Record, state: &State) -> bool {
 
 fn down(output: &Output) -> anyhow::Result<ExitCode> {
     let store = Store::open()?;
-    let pins = pins(&output.bpffs)?;
+    let bpffs = output.bpffs.as_path();
     let Some(mut record) = store.load()? else {
         let done = Done {
             changed: Vec::new(),
@@ -365,7 +350,7 @@ fn down(output: &Output) -> anyhow::Result<ExitCode> {
         let mut failed = Vec::new();
         let mut left = Vec::new();
         for change in record.changes.drain(..).rev() {
-            match apply::undo(&network, &pins, &change).await {
+            match apply::undo(&network, bpffs, &change).await {
                 Ok(Undone::Yes) => done.changed.push(format!("undone: {change}")),
                 Ok(Undone::Gone) => {}
                 Ok(Undone::LeftAlone(why)) => done.notices.push(format!("{why}: left alone")),

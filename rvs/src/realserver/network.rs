@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMetric, RouteType,
 };
@@ -59,6 +59,8 @@ pub(crate) struct Device {
     /// Whether its link is there too.
     pub(crate) running: bool,
     pub(crate) loopback: bool,
+    /// Whether its packets have Ethernet headers.
+    pub(crate) ethernet: bool,
     pub(crate) mtu: u32,
     /// "veth", "vlan", "ipip" and so on; nothing for hardware.
     pub(crate) kind: Option<String>,
@@ -301,6 +303,7 @@ fn device(message: &LinkMessage) -> Device {
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::Running),
         loopback: flags.contains(LinkFlags::Loopback),
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         mtu: 0,
         kind: None,
         parent: None,

@@ -68,7 +68,7 @@ pub(crate) struct State {
 
 impl State {
     /// Looks at this host.
-    pub(crate) async fn collect(network: &Network, pins: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn collect(network: &Network, bpffs: &Path) -> anyhow::Result<Self> {
         let devices = network.devices().await?;
         let mut sysctls = BTreeMap::new();
         let names = devices.iter().map(|device| device.name.as_str());
@@ -82,7 +82,7 @@ impl State {
         }
         let attached = devices
             .iter()
-            .filter(|device| rvs_dataplane::decapsulation::attached(pins, &device.name))
+            .filter(|device| rvs_dataplane::decapsulation::attached(bpffs, &device.name))
             .map(|device| device.name.clone())
             .collect();
         Ok(Self {
