@@ -50,6 +50,10 @@ pub(crate) enum Command {
         )]
         words: Vec<OsString>,
     },
+    /// Prepare this host to be a real server, or undo that
+    Realserver(crate::realserver::Args),
+    /// Look for what would keep a director or a real server from working
+    Doctor(crate::doctor::Args),
     #[command(flatten)]
     Ask(Ask),
 }
@@ -160,9 +164,9 @@ pub(crate) enum Server {
         service: String,
         /// Like 10.1.0.21:80, or 10.1.0.21 for the service's port
         server: String,
-        /// nat, tunnel or direct
-        #[arg(long, short, default_value_t)]
-        method: Method,
+        /// nat, tunnel or direct [default: that of the service's other servers, or direct]
+        #[arg(long, short)]
+        method: Option<Method>,
         /// Its share; 0 for no new connections
         #[arg(long, short, default_value_t)]
         weight: Weight,
@@ -205,6 +209,14 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn json_is_asked_for_before_or_after() {
+        for line in ["rvs --json status", "rvs status --json"] {
+            let cli = Cli::try_parse_from(line.split(' ')).expect(line);
+            assert!(cli.global.json, "{line}");
+        }
     }
 
     #[test]

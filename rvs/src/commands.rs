@@ -190,8 +190,12 @@ async fn server_request(client: &Client, command: &Server) -> Result<RequestPart
             method,
             weight,
         } => {
-            let body = json!({ "address": server, "method": method, "weight": weight });
             let path = service_path(find(client, service).await?);
+            let method = match method {
+                Some(method) => *method,
+                None => usual_method(&client.get(&path).await?),
+            };
+            let body = json!({ "address": server, "method": method, "weight": weight });
             (Method::POST, format!("{path}/servers"), Some(body))
         }
         Server::Set {
@@ -216,6 +220,15 @@ async fn server_request(client: &Client, command: &Server) -> Result<RequestPart
             (Method::DELETE, path, None)
         }
     })
+}
+
+/// The method that all servers of a service have, if they agree.
+fn usual_method(service: &wire::Service) -> rvs_config::Method {
+    let mut methods = service.servers.iter().map(|server| server.method);
+    match methods.next() {
+        Some(first) if methods.all(|method| method == first) => first,
+        Some(_) | None => rvs_config::Method::default(),
+    }
 }
 
 /// The service that is meant by an address or a name.

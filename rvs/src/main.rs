@@ -7,9 +7,13 @@ mod check;
 mod cli;
 mod commands;
 mod daemon;
+mod doctor;
 mod ipvsadm;
+mod realserver;
 mod remote_table;
 mod selection;
+#[cfg(test)]
+mod served;
 mod show;
 
 use std::ffi::OsString;
@@ -51,6 +55,8 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
             let words: Vec<String> = words.into_iter().map(lossy).collect();
             ipvsadm_front_end(&words, &selection)
         }
+        cli::Command::Realserver(args) => realserver::run(&args),
+        cli::Command::Doctor(args) => doctor::run(&args),
         cli::Command::Ask(command) => commands::run(&command, &selection, form),
     }
 }

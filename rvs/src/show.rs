@@ -254,7 +254,7 @@ pub(crate) fn event(event: &Value) -> String {
         .and_then(Value::as_u64)
         .unwrap_or_default();
     let name = event.get("event").and_then(Value::as_str).unwrap_or("?");
-    let mut line = format!("{time} {}", name.replace('_', " "));
+    let mut line = format!("{} {}", utc(time), name.replace('_', " "));
     for (key, value) in event.as_object().into_iter().flatten() {
         if matches!(key.as_str(), "time" | "event" | "number") {
             continue;
@@ -271,6 +271,27 @@ pub(crate) fn event(event: &Value) -> String {
     }
     line.push('\n');
     line
+}
+
+/// A time in UTC, from seconds since 1970.
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's civil_from_days: years begin in March, eras are 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 fn fill(used: u64, slots: u64) -> String {

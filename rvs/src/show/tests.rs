@@ -1,1 +1,69 @@
+//! What is not shown by the commands' own tests.
 
+use rvs_config::Timeouts;
+use rvs_control::wire::{Interface, Table};
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn times() {
+    for (seconds, text) in [
+        (0, "1970-01-01T00:00:00Z"),
+        (951_782_399, "2000-02-28T23:59:59Z"),
+        (951_782_400, "2000-02-29T00:00:00Z"),
+        (951_868_800, "2000-03-01T00:00:00Z"),
+        (1_795_451_817, "2026-11-23T16:36:57Z"),
+        (4_107_542_400, "2100-03-01T00:00:00Z"),
+    ] {
+        assert_eq!(utc(seconds), text);
+    }
+}
+
+#[test]
+fn a_status() {
+    let status = Status {
+        version: "1.2.3".to_owned(),
+        instance: "main".to_owned(),
+        pid: 4242,
+        started: 0,
+        loaded: 0,
+        config: Some("/etc/rvs/rvs.toml".into()),
+        socket: "/run/rvs/main.sock".into(),
+        adoption: Adoption::Upgraded {
+            connections: 1000,
+            refused: 1,
+        },
+        scheduling: false,
+        forwarding_on_stop: "stop".to_owned(),
+        services: 3,
+        servers: 9,
+        active: 100,
+        inactive: 20,
+        table: Table {
+            slots_v4: 1 << 20,
+            used_v4: 123_456,
+            slots_v6: 0,
+            used_v6: 0,
+            refused: 7,
+        },
+        interfaces: vec![Interface {
+            name: "eth0".to_owned(),
+            ifindex: 2,
+            tc: "tcx".to_owned(),
+            xdp: true,
+        }],
+        timeouts: Timeouts::defaults(None),
+    };
+    insta::assert_snapshot!(self::status(&status));
+}
+
+#[test]
+fn strange_events_are_shown_as_well_as_can_be() {
+    assert_eq!(event(&json!({})), "1970-01-01T00:00:00Z ?\n");
+    assert_eq!(event(&json!([1])), "1970-01-01T00:00:00Z ?\n");
+    assert_eq!(
+        event(&json!({ "time": 60, "event": "a_b", "x": null, "y": [1], "number": 2 })),
+        "1970-01-01T00:01:00Z a b x=null y=[1]\n"
+    );
+}

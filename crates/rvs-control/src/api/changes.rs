@@ -55,9 +55,9 @@ pub(super) async fn remove_service(
 pub(super) async fn add_server(
     State(context): State<Context>,
     Target(key): Target,
-    Body(notation): Body<serde_json::Value>,
+    Body(notation): Body<input::Notation>,
 ) -> Created<wire::Server> {
-    let server = input::server(key, notation)?;
+    let server = input::server(key, &notation)?;
     let added = context
         .director
         .ask(move |director| director.add_server(key, server))

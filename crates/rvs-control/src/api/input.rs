@@ -27,6 +27,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             };
             Refused::new(code, error.body_text())
         })?;
+        // A list in the fields' order would be taken too.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(Refused::invalid("the request's body is no JSON object"));
+        }
         serde_json::from_slice(&bytes)
             .map(Body)
             .map_err(|error| Refused::invalid(format!("the request's body: {error}")))
@@ -126,8 +130,11 @@ fn key(segments: &Segments) -> Result<ServiceKey, Refused> {
         .map_err(Refused::invalid)
 }
 
+/// A JSON object that is still to be understood.
+pub(super) type Notation = serde_json::Map<String, serde_json::Value>;
+
 /// A server of this service, in the notation of a service's list.
-pub(super) fn server(key: ServiceKey, notation: serde_json::Value) -> Result<Server, Refused> {
+pub(super) fn server(key: ServiceKey, notation: &Notation) -> Result<Server, Refused> {
     // The one place that knows the notation, the default port included, is a service.
     let service = serde_json::json!({ "address": key, "servers": [notation] });
     let service: Service = serde_json::from_value(service).map_err(Refused::invalid)?;
