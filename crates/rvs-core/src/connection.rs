@@ -273,7 +273,12 @@ fn restore_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
             state::acquire(server, insertion.state);
             MADE
         }
-        Inserted::Exists(_) => EXISTS,
+        Inserted::Exists(index) => {
+            if let Some(slot) = store.slot(index) {
+                state::catch_up(server, slot, insertion);
+            }
+            EXISTS
+        }
         Inserted::ReplyTaken | Inserted::Full | Inserted::Race => REFUSED,
     }
 }

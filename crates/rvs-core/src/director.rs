@@ -163,8 +163,8 @@ pub fn fragment<T: Tables>(tables: &T, flow: &Flow) -> u32 {
             zero: 0,
         })
     };
-    let ours = meaning(&flow.destination) & address::VIRTUAL
-        | meaning(&flow.source) & address::NAT_SERVER;
+    let ours =
+        meaning(&flow.destination) & address::VIRTUAL | meaning(&flow.source) & address::NAT_SERVER;
     if ours != 0 {
         drop(tables, Counter::DropFragment)
     } else {

@@ -72,13 +72,13 @@ pub(crate) fn tc(
     }
     // An error says that the qdisc is there already; a real one shows when the filter is added.
     let _ = qdisc_add_clsact(name);
-    let existing = filter(name)?;
+    let existing = filter(name, kind)?;
     let id = match program.attach_to_link(existing) {
         Ok(id) => id,
         Err(_) => {
             let options = NlOptions {
                 priority: PRIORITY,
-                handle: TcHandle::from(HANDLE),
+                handle: handle(kind),
                 ..NlOptions::default()
             };
             program
@@ -92,7 +92,9 @@ pub(crate) fn tc(
     };
     // Dropping the link would remove the filter.
     std::mem::forget(program.take_link(id).map_err(|error| failed(&error))?);
-    Ok(())
+    let marker = marker(links, kind, interface);
+    unpin(&marker)?;
+    program.pin(&marker).map_err(|error| failed(&error))
 }
 
 /// Removes a tc program from an interface. Says whether it was there.
@@ -104,8 +106,9 @@ pub(crate) fn tc_detach(
     if kernel::has_tcx() {
         return unpin(&pin(links, kind, interface));
     }
-    let link = filter(&interface.name)?;
-    Ok(aya::programs::links::Link::detach(link).is_ok())
+    let was = unpin(&marker(links, kind, interface))?;
+    let link = filter(&interface.name, kind)?;
+    Ok(aya::programs::links::Link::detach(link).is_ok() || was)
 }
 
 /// Whether a tc program of this kind is attached.
@@ -113,10 +116,7 @@ pub(crate) fn tc_attached(interface: &Interface, links: &Path, kind: &str) -> bo
     if kernel::has_tcx() {
         return pin(links, kind, interface).exists();
     }
-    // The kernel answers no question about one filter that aya could ask; the marker says it.
-    pin(links, kind, interface)
-        .with_extension("clsact")
-        .exists()
+    marker(links, kind, interface).exists()
 }
 
 /// Attaches an XDP program in the driver, or replaces the one that is there.
@@ -152,14 +152,29 @@ pub(crate) fn keep_only(
     let Ok(entries) = fs::read_dir(links) else {
         return Ok(());
     };
+    let ours = |interface: &Interface| {
+        let tc = file(TC, interface);
+        let clsact = format!("{tc}{MARKER}");
+        let xdp = with_xdp
+            .contains(&interface.ifindex)
+            .then(|| file("xdp", interface));
+        [Some(tc), Some(clsact), xdp]
+    };
+    let keep: Vec<String> = wanted.iter().flat_map(ours).flatten().collect();
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let keep = wanted.iter().any(|interface| {
-            name == file(TC, interface)
-                || (name == file("xdp", interface) && with_xdp.contains(&interface.ifindex))
-        });
-        if !keep {
-            unpin(&entry.path())?;
+        if keep.contains(&name) {
+            continue;
+        }
+        unpin(&entry.path())?;
+        if name.ends_with(MARKER)
+            && let Some(interface) = name.trim_end_matches(MARKER).rsplit('-').next()
+            && let Ok(ifindex) = interface.parse()
+            && let Some(interface) = crate::links::name(ifindex)
+            && let Ok(filter) = filter(&interface, TC)
+        {
+            // It may be gone with a qdisc that somebody removed.
+            let _ = aya::programs::links::Link::detach(filter);
         }
     }
     Ok(())
@@ -167,16 +182,22 @@ pub(crate) fn keep_only(
 
 /// The kind of the director's own tc links.
 pub(crate) const TC: &str = "tc";
+/// How the names of pins end that stand for a clsact filter.
+const MARKER: &str = "-clsact";
 
-fn filter(name: &str) -> Result<SchedClassifierLink, OpenError> {
-    SchedClassifierLink::attached(
-        name,
-        TcAttachType::Ingress,
-        PRIORITY,
-        TcHandle::from(HANDLE),
-        None,
-    )
-    .map_err(|_| OpenError::NoInterface(name.to_owned()))
+/// Where the kind's filter is found again: two kinds may sit on one interface.
+fn handle(kind: &str) -> TcHandle {
+    TcHandle::from(if kind == TC { HANDLE } else { HANDLE + 1 })
+}
+
+fn filter(name: &str, kind: &str) -> Result<SchedClassifierLink, OpenError> {
+    SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, handle(kind), None)
+        .map_err(|_| OpenError::NoInterface(name.to_owned()))
+}
+
+/// What says that a clsact filter is ours: the pinned program.
+fn marker(links: &Path, kind: &str, interface: &Interface) -> PathBuf {
+    links.join(format!("{}{MARKER}", file(kind, interface)))
 }
 
 fn file(kind: &str, interface: &Interface) -> String {

@@ -27,7 +27,7 @@ pub(crate) fn check(bpffs: &Path) -> Result<(), OpenError> {
         });
     }
     match statfs(bpffs) {
-        Ok(found) if found.f_type as i64 == BPF_FS_MAGIC => Ok(()),
+        Ok(found) if found.f_type == BPF_FS_MAGIC => Ok(()),
         _ => Err(OpenError::NoBpffs {
             path: bpffs.to_owned(),
         }),

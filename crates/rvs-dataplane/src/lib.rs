@@ -7,6 +7,7 @@
 //! (`rvs-core` does) and knows nothing of configuration files, sockets or users (`rvs-control` does).
 
 mod attach;
+mod change;
 mod connections;
 mod dataplane;
 pub mod decapsulation;
@@ -15,12 +16,16 @@ pub mod hops;
 mod kernel;
 mod links;
 mod object;
+mod observe;
 mod programs;
+mod publish;
 mod rows;
 mod shared;
 mod state;
 mod stats;
+mod sweeper;
 mod upgrade;
+mod ways;
 mod wire;
 
 pub use dataplane::Dataplane;

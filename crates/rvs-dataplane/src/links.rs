@@ -59,15 +59,13 @@ fn ask(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
                 is_virtual: false,
             };
             for attribute in &link.attributes {
-                match attribute {
-                    LinkAttribute::Address(address) if address.len() == 6 => {
-                        facts.mac.copy_from_slice(address)
-                    }
-                    LinkAttribute::LinkInfo(infos) => {
-                        facts.is_virtual =
-                            infos.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
-                    }
-                    _ => {}
+                if let LinkAttribute::Address(address) = attribute
+                    && let Ok(mac) = <[u8; 6]>::try_from(address.as_slice())
+                {
+                    facts.mac = mac;
+                }
+                if let LinkAttribute::LinkInfo(infos) = attribute {
+                    facts.is_virtual = infos.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
                 }
             }
             all.push(facts);

@@ -17,7 +17,7 @@ use aya::{
 };
 use rvs_abi::{
     AddressKey, COUNTERS, Device, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
-    Word32, Word64,
+    Word64,
 };
 use rvs_config::Director;
 

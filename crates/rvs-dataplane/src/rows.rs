@@ -25,7 +25,8 @@ pub(crate) struct ServiceRow {
 /// A server, also one that was removed and still has connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerRow {
-    pub(crate) service: ServiceKey,
+    /// `None` where a removed service's server was found in the maps.
+    pub(crate) service: Option<ServiceKey>,
     pub(crate) server: Server,
     pub(crate) origin: Origin,
     pub(crate) hop: Option<Hop>,
@@ -78,11 +79,7 @@ impl Rows {
                     .push((entry.sequence.load(), index));
             }
             let row = ServerRow {
-                // The last service of a server whose service is gone is told by no map.
-                service: match key.or_else(|| services.first().map(|(_, row)| row.key)) {
-                    Some(key) => key,
-                    None => continue,
-                },
+                service: key,
                 server,
                 origin: origin_of(flags & Entry::CONFIGURED != 0),
                 hop: None,

@@ -58,7 +58,8 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
     }
 }
 
-/// Inserts the old table's connections into the new one. Those that are there already are left alone.
+/// Inserts the old table's connections into the new one. Those that are
+/// there already only move on to a later state.
 pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adoption, OpenError> {
     let rows = Rows::read(old);
     let (mut connections, mut refused) = (0, 0);
@@ -71,7 +72,10 @@ pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adopti
         else {
             continue;
         };
-        let Some(index) = new.index_of(&server.service, server.server.socket_addr()) else {
+        let Some(index) = server
+            .service
+            .and_then(|key| new.index_of(&key, server.server.socket_addr()))
+        else {
             continue;
         };
         let insertion = Insertion {

@@ -250,7 +250,9 @@ pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
     let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
     let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
     // The packet as it will leave: a route without a known neighbour only says whether that fits.
-    hop.mtu = flow.largest.wrapping_add(overhead(flow, Server::method_of(server.flags.load())));
+    hop.mtu = flow
+        .largest
+        .wrapping_add(overhead(flow, Server::method_of(server.flags.load())));
     u32::from(path.route(u32::from(flow.family), &address, &own, hop))
 }
 

@@ -5,6 +5,7 @@ pub mod tcp;
 use rvs_abi::{
     Counter, Role, Server, Slot, TcpState,
     slot::{Link, State},
+    sweep::Insertion,
 };
 use rvs_table::{Store, kill_connection, pair_of, tag};
 
@@ -198,6 +199,23 @@ pub fn first_state(flow: &Flow, method: Method) -> u32 {
     }
     let start = State(blind | State::INACTIVE | TcpState::None as u32).0;
     next_state(start, flow, Direction::Input)
+}
+
+/// Moves a connection on to the state that it has elsewhere, if more packets were seen there.
+#[inline(always)]
+pub(crate) fn catch_up<const N: usize, const PAD: usize>(
+    server: &Server,
+    slot: &Slot<N, PAD>,
+    insertion: &Insertion,
+) {
+    let old = slot.head.state.load();
+    if slot.head.packets.load() >= insertion.packets || old == RELEASED {
+        return;
+    }
+    slot.head.packets.store(insertion.packets);
+    if old != insertion.state && slot.head.state.cas(old, insertion.state) == old {
+        move_counts(server, old, insertion.state);
+    }
 }
 
 /// Adds a new connection to its server's counts.

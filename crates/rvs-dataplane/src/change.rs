@@ -1,0 +1,448 @@
+//! Changing services and servers: each change is whole or did not happen.
+
+use std::net::SocketAddr;
+
+use rvs_abi::{AddressKey, Server as Entry, Service as ServiceEntry, service::Region};
+use rvs_config::{Method, Scheduler, Server, Service, ServiceKey};
+
+use crate::{
+    ChangeError, OpenError, Origin,
+    dataplane::Dataplane,
+    object::{self, SERVERS, SERVICES},
+    rows::{ServerRow, ServiceRow},
+    shared::Plain,
+    stats,
+    ways::write_hop,
+    wire,
+};
+
+impl Dataplane {
+    /// Adds a service with its servers, all or nothing.
+    pub fn add_service(&mut self, service: &Service, origin: Origin) -> Result<(), ChangeError> {
+        let key = service.key();
+        if self.rows.service(&key).is_some() {
+            return Err(ChangeError::ServiceExists(key));
+        }
+        let limit = SERVICES;
+        let index = self.rows.free_service(limit).ok_or(ChangeError::NoRoom {
+            what: "service",
+            limit: limit.into(),
+        })?;
+        let sequence = self.rows.sequence();
+        if let Some(entry) = self.maps.services.get(index) {
+            let wire_key = wire::service_key(&key);
+            entry.members.store(0);
+            entry.cursor.store(0);
+            entry
+                .scheduler
+                .store(wire::scheduler(service.scheduler()) as u32);
+            wire::store(&entry.address, wire_key.address);
+            let packed = u32::from(wire_key.port)
+                | u32::from(wire_key.protocol) << 16
+                | u32::from(wire_key.family) << 24;
+            entry.key.store(packed);
+            entry.sequence.store(sequence);
+            entry.flags.store(
+                ServiceEntry::IN_USE
+                    | if origin == Origin::Configured {
+                        ServiceEntry::CONFIGURED
+                    } else {
+                        0
+                    },
+            );
+        }
+        stats::clear_base(&self.maps.service_base, index);
+        self.rows.services.push(ServiceRow {
+            index,
+            key,
+            name: service.name().map(str::to_owned),
+            scheduler: service.scheduler(),
+            origin,
+            region: Region::default(),
+            servers: Vec::new(),
+        });
+        for server in service.servers() {
+            if let Err(error) = self.insert_server(&key, server, origin) {
+                self.take_service(&key);
+                return Err(error);
+            }
+        }
+        let done = self
+            .publish(&key, 0)
+            .and_then(|()| self.write_addresses())
+            .and_then(|()| {
+                self.maps
+                    .service_index
+                    .insert(Plain(wire::service_key(&key)), index, 0)
+                    .map_err(|error| kernel_error("adding to the service index", &error))
+            });
+        if done.is_err() {
+            self.take_service(&key);
+        }
+        done
+    }
+
+    /// Gives a service a name for people, or takes it away.
+    pub fn set_name(&mut self, key: &ServiceKey, name: Option<&str>) {
+        if let Some(row) = self.rows.service_mut(key) {
+            row.name = name.map(str::to_owned);
+        }
+    }
+
+    /// Changes how a service chooses.
+    pub fn set_scheduler(
+        &mut self,
+        key: &ServiceKey,
+        scheduler: Scheduler,
+    ) -> Result<(), ChangeError> {
+        let row = self
+            .rows
+            .service_mut(key)
+            .ok_or(ChangeError::NoSuchService(*key))?;
+        row.scheduler = scheduler;
+        if let Some(entry) = self.maps.services.get(row.index) {
+            entry.scheduler.store(wire::scheduler(scheduler) as u32);
+            entry.cursor.store(0);
+        }
+        Ok(())
+    }
+
+    /// Removes a service and its servers.
+    pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), ChangeError> {
+        if self.rows.service(key).is_none() {
+            return Err(ChangeError::NoSuchService(*key));
+        }
+        self.take_service(key);
+        self.write_addresses()
+    }
+
+    /// Adds a server to a service.
+    pub fn add_server(
+        &mut self,
+        key: &ServiceKey,
+        server: &Server,
+        origin: Origin,
+    ) -> Result<(), ChangeError> {
+        let index = self.insert_server(key, server, origin)?;
+        // The list grew at its head: the cursor stays at the server that it pointed to.
+        let done = self.publish(key, 1).and_then(|()| self.write_addresses());
+        if done.is_err() {
+            self.forget_server(key, index);
+        }
+        done
+    }
+
+    /// Changes weight and method of the server with the same address and port.
+    pub fn set_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), ChangeError> {
+        let index = self.server_index(key, server.socket_addr())?;
+        let Some(row) = self.rows.servers.get_mut(&index) else {
+            return Err(ChangeError::NoSuchServer {
+                service: *key,
+                server: server.socket_addr(),
+            });
+        };
+        row.server = *server;
+        let local = row.hop.as_ref().is_some_and(|hop| hop.local);
+        if let Some(entry) = self.maps.servers.get(index) {
+            entry.weight.store(server.weight().get());
+            write_method(entry, server.method(), local);
+        }
+        self.weigh(key);
+        self.write_addresses()
+    }
+
+    /// Removes a server from a service. Its connections end with their next packet, or with the sweep.
+    pub fn remove_server(
+        &mut self,
+        key: &ServiceKey,
+        server: SocketAddr,
+    ) -> Result<(), ChangeError> {
+        let index = self.server_index(key, server)?;
+        self.retire_server(key, index)?;
+        self.write_addresses()
+    }
+
+    /// Zeroes the statistics of one service, or of everything.
+    pub fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {
+        if let Some(key) = key
+            && self.rows.service(key).is_none()
+        {
+            return Err(ChangeError::NoSuchService(*key));
+        }
+        for row in self
+            .rows
+            .services
+            .iter()
+            .filter(|row| key.is_none_or(|key| row.key == *key))
+        {
+            stats::clear_base(&self.maps.service_base, row.index);
+            for (index, _) in self
+                .rows
+                .servers
+                .iter()
+                .filter(|(_, server)| server.service == Some(row.key))
+            {
+                stats::write_base(
+                    &self.maps.server_base,
+                    *index,
+                    stats::raw(&self.maps, *index),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts right what a process that was killed in the middle of a change left half-done.
+    pub(crate) fn repair(&mut self) -> Result<(), OpenError> {
+        let failed = |error: &ChangeError| {
+            OpenError::kernel(
+                "repairing the tables",
+                std::io::Error::other(error.to_string()),
+            )
+        };
+        let known: Vec<(rvs_abi::ServiceKey, u32)> = self
+            .rows
+            .services
+            .iter()
+            .map(|row| (wire::service_key(&row.key), row.index))
+            .collect();
+        let stale: Vec<rvs_abi::ServiceKey> = self
+            .maps
+            .service_index
+            .keys()
+            .filter_map(|key| key.ok().map(|key| key.0))
+            .filter(|key| !known.iter().any(|(known, _)| known == key))
+            .collect();
+        for key in stale {
+            let _ = self.maps.service_index.remove(&Plain(key));
+        }
+        for (key, index) in known {
+            self.maps
+                .service_index
+                .insert(Plain(key), index, 0)
+                .map_err(|error| failed(&kernel_error("service index", &error)))?;
+        }
+        let keys: Vec<ServiceKey> = self.rows.services.iter().map(|row| row.key).collect();
+        for key in keys {
+            if !self.is_published(&key) {
+                self.publish(&key, 0).map_err(|error| failed(&error))?;
+            }
+        }
+        let stale: Vec<AddressKey> = self
+            .maps
+            .addresses
+            .keys()
+            .filter_map(|key| key.ok().map(|key| key.0))
+            .collect();
+        self.addresses = stale
+            .into_iter()
+            .map(|key| ((key.address, key.protocol, key.family), 0))
+            .collect();
+        self.write_addresses().map_err(|error| failed(&error))
+    }
+
+    /// Makes a server, or revives one that was removed and still has connections; the list is not yet
+    /// published.
+    pub(crate) fn insert_server(
+        &mut self,
+        key: &ServiceKey,
+        server: &Server,
+        origin: Origin,
+    ) -> Result<u32, ChangeError> {
+        let service = self
+            .rows
+            .service(key)
+            .ok_or(ChangeError::NoSuchService(*key))?
+            .index;
+        if self.server_index(key, server.socket_addr()).is_ok() {
+            return Err(ChangeError::ServerExists {
+                service: *key,
+                server: server.socket_addr(),
+            });
+        }
+        let revived = self.rows.servers.iter().find(|(_, row)| {
+            row.removed.is_some()
+                && row.service == Some(*key)
+                && row.server.socket_addr() == server.socket_addr()
+                && row.server.method() == server.method()
+        });
+        let index = match revived {
+            Some((index, _)) => *index,
+            None => {
+                let limit = SERVERS;
+                let index = self.rows.free_server(limit).ok_or(ChangeError::NoRoom {
+                    what: "real server",
+                    limit: limit.into(),
+                })?;
+                stats::write_base(&self.maps.server_base, index, stats::raw(&self.maps, index));
+                if let Some(entry) = self.maps.servers.get(index) {
+                    entry.active.store(0);
+                    entry.inactive.store(0);
+                    entry.hop_ifindex.store(0);
+                }
+                index
+            }
+        };
+        let sequence = self.rows.sequence();
+        // The same server under another service, or before, has its next hop already.
+        let hop = self
+            .rows
+            .servers
+            .values()
+            .find(|row| row.server.address() == server.address())
+            .and_then(|row| row.hop);
+        let mut row = ServerRow {
+            service: Some(*key),
+            server: *server,
+            origin,
+            hop: None,
+            removed: None,
+        };
+        if let Some(entry) = self.maps.servers.get(index) {
+            wire::store(&entry.address, wire::words(server.address()));
+            entry.port.store(u32::from(server.port().get().to_be()));
+            entry.weight.store(server.weight().get());
+            entry.service.store(service);
+            entry.sequence.store(sequence);
+            let v6 = if server.address().is_ipv6() {
+                Entry::V6
+            } else {
+                0
+            };
+            let configured = if origin == Origin::Configured {
+                Entry::CONFIGURED
+            } else {
+                0
+            };
+            entry.flags.store(Entry::IN_USE | v6 | configured);
+            write_method(entry, server.method(), false);
+            if let Some(hop) = &hop {
+                write_hop(entry, &row, Some(hop));
+            }
+        }
+        row.hop = hop;
+        self.rows.servers.insert(index, row);
+        if let Some(row) = self.rows.service_mut(key) {
+            row.servers.insert(0, index);
+        }
+        Ok(index)
+    }
+
+    pub(crate) fn server_index(
+        &self,
+        key: &ServiceKey,
+        server: SocketAddr,
+    ) -> Result<u32, ChangeError> {
+        let row = self
+            .rows
+            .service(key)
+            .ok_or(ChangeError::NoSuchService(*key))?;
+        let is_it = |index: &&u32| {
+            self.rows
+                .servers
+                .get(index)
+                .is_some_and(|row| row.server.socket_addr() == server)
+        };
+        row.servers
+            .iter()
+            .find(is_it)
+            .copied()
+            .ok_or(ChangeError::NoSuchServer {
+                service: *key,
+                server,
+            })
+    }
+
+    /// Takes a server out of its service's list; its connections end from now on.
+    pub(crate) fn retire_server(
+        &mut self,
+        key: &ServiceKey,
+        index: u32,
+    ) -> Result<(), ChangeError> {
+        let Some(row) = self.rows.service_mut(key) else {
+            return Err(ChangeError::NoSuchService(*key));
+        };
+        let position = row
+            .servers
+            .iter()
+            .position(|other| *other == index)
+            .unwrap_or(0) as u32;
+        row.servers.retain(|other| *other != index);
+        let service = row.index;
+        self.publish(key, 0)?;
+        if let Some(entry) = self.maps.services.get(service) {
+            let cursor = entry.cursor.load();
+            let next = cursor as u32 & 0xffff;
+            if next > position {
+                entry
+                    .cursor
+                    .cas(cursor, cursor & !0xffff | u64::from(next - 1));
+            }
+        }
+        if let Some(entry) = self.maps.servers.get(index) {
+            entry.flags.store(entry.flags.load() | Entry::REMOVED);
+        }
+        if let Some(row) = self.rows.servers.get_mut(&index) {
+            row.removed = Some(self.sweep.pass + 1);
+        }
+        Ok(())
+    }
+
+    /// Undoes an insertion that was not published.
+    pub(crate) fn forget_server(&mut self, key: &ServiceKey, index: u32) {
+        if let Some(row) = self.rows.service_mut(key) {
+            row.servers.retain(|other| *other != index);
+        }
+        if let Some(entry) = self.maps.servers.get(index) {
+            entry.flags.store(entry.flags.load() | Entry::REMOVED);
+        }
+        if let Some(row) = self.rows.servers.get_mut(&index) {
+            row.removed = Some(self.sweep.pass + 1);
+        }
+    }
+
+    /// Removes a service from the kernel and from the rows.
+    pub(crate) fn take_service(&mut self, key: &ServiceKey) {
+        let _ = self
+            .maps
+            .service_index
+            .remove(&Plain(wire::service_key(key)));
+        let Some(place) = self.rows.services.iter().position(|row| row.key == *key) else {
+            return;
+        };
+        for index in self.rows.services[place].servers.clone() {
+            self.forget_server(key, index);
+        }
+        let row = self.rows.services.remove(place);
+        for (index, _) in self
+            .rows
+            .servers
+            .iter()
+            .filter(|(_, server)| server.service == Some(*key))
+        {
+            // The service's index may soon be another's.
+            if let Some(entry) = self.maps.servers.get(*index) {
+                entry.service.store(u32::MAX);
+            }
+        }
+        if let Some(entry) = self.maps.services.get(row.index) {
+            entry.flags.store(0);
+            entry.members.swap(0);
+        }
+        self.rows.regions.retire(row.region);
+    }
+}
+
+pub(crate) fn write_method(entry: &Entry, asked: Method, local: bool) {
+    let asked = wire::method(asked);
+    let used = if local { rvs_abi::Method::Local } else { asked };
+    let flags = entry.flags.load() & !(15 << 12) | (asked as u32) << 12;
+    entry.flags.store(Entry::with_method(flags, used));
+}
+
+pub(crate) fn kernel_error(call: &'static str, error: &aya::maps::MapError) -> ChangeError {
+    ChangeError::Kernel {
+        call,
+        source: std::io::Error::other(object::describe(error)),
+    }
+}

@@ -1,0 +1,163 @@
+//! Showing the data path what was changed: lists of servers, what schedulers need of them, and the
+//! addresses that concern the director. Each list is published by one word.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use rvs_abi::{AddressKey, service::address as meaning};
+use rvs_config::{Method, Scheduler, ServiceKey};
+
+use crate::{
+    ChangeError, change::kernel_error, dataplane::Dataplane, object::MEMBERS, shared::Plain, wire,
+};
+
+/// Address, protocol and family, as in an [`AddressKey`], but with an order.
+pub(crate) type Address = ([u32; 4], u8, u8);
+
+impl Dataplane {
+    /// Whether the kernel's list of the service is the one that its servers give.
+    pub(crate) fn is_published(&self, key: &ServiceKey) -> bool {
+        self.rows.service(key).is_some_and(|row| {
+            row.region.length as usize == row.servers.len()
+                && row.servers.iter().enumerate().all(|(place, index)| {
+                    self.maps
+                        .members
+                        .get(row.region.offset + place as u32)
+                        .is_some_and(|word| word.load() == u64::from(*index))
+                })
+        })
+    }
+
+    /// Publishes the service's list. `shift` is how many servers were put at its head.
+    pub(crate) fn publish(&mut self, key: &ServiceKey, shift: u32) -> Result<(), ChangeError> {
+        let row = self
+            .rows
+            .service(key)
+            .ok_or(ChangeError::NoSuchService(*key))?
+            .clone();
+        let length = row.servers.len() as u32;
+        let version = row.region.version.wrapping_add(1) & 0xffff;
+        let region =
+            self.rows
+                .regions
+                .allocate(length, MEMBERS, version)
+                .ok_or(ChangeError::NoRoom {
+                    what: "list of real servers",
+                    limit: MEMBERS.into(),
+                })?;
+        for (place, index) in row.servers.iter().enumerate() {
+            if let Some(word) = self.maps.members.get(region.offset + place as u32) {
+                word.store(u64::from(*index));
+            }
+        }
+        if let Some(entry) = self.maps.services.get(row.index) {
+            entry.members.swap(region.pack());
+            if shift > 0 {
+                let cursor = entry.cursor.load();
+                let moved = (cursor as u32 & 0xffff).wrapping_add(shift).min(length);
+                entry
+                    .cursor
+                    .cas(cursor, cursor & !0xffff | u64::from(moved));
+            }
+        }
+        self.rows.regions.retire(row.region);
+        if let Some(row) = self.rows.service_mut(key) {
+            row.region = region;
+        }
+        self.weigh(key);
+        Ok(())
+    }
+
+    /// Computes what wrr needs to know of all weights (IPVS: `ip_vs_wrr_dest_changed`).
+    pub(crate) fn weigh(&mut self, key: &ServiceKey) {
+        let Some(row) = self.rows.service(key) else {
+            return;
+        };
+        let weights = row
+            .servers
+            .iter()
+            .filter_map(|index| self.rows.servers.get(index))
+            .map(|row| row.server.weight().get());
+        let (mut step, mut largest) = (0, 0);
+        for weight in weights.filter(|weight| *weight > 0) {
+            step = gcd(step, weight);
+            largest = largest.max(weight);
+        }
+        let step = step.max(1);
+        let top = if largest == 0 {
+            0
+        } else {
+            largest - (step - 1)
+        };
+        let Some(entry) = self.maps.services.get(row.index) else {
+            return;
+        };
+        entry.weight_step.store(step);
+        entry.weight_top.store(top);
+        if row.scheduler == Scheduler::Wrr {
+            let cursor = entry.cursor.load();
+            let current = (cursor >> 32) as u32;
+            let current = if current > top || current == 0 {
+                top
+            } else if step > 1 {
+                (current / step) * step + 1
+            } else {
+                current
+            };
+            // The walk begins at the head again.
+            entry.cursor.cas(cursor, u64::from(current) << 32);
+        }
+    }
+
+    /// Brings the address index up to date.
+    pub(crate) fn write_addresses(&mut self) -> Result<(), ChangeError> {
+        let mut wanted: BTreeMap<Address, u32> = BTreeMap::new();
+        for row in &self.rows.services {
+            let protocol = wire::protocol_number(row.key.protocol());
+            let mut note = |address: IpAddr, bit: u32| {
+                let key = wire::address_key(address, protocol);
+                *wanted
+                    .entry((key.address, key.protocol, key.family))
+                    .or_default() |= bit;
+            };
+            note(row.key.address(), meaning::VIRTUAL);
+            for server in row
+                .servers
+                .iter()
+                .filter_map(|index| self.rows.servers.get(index))
+            {
+                if server.server.method() == Method::Nat {
+                    note(server.server.address(), meaning::NAT_SERVER);
+                }
+            }
+        }
+        let key_of = |(address, protocol, family): Address| {
+            Plain(AddressKey {
+                address,
+                protocol,
+                family,
+                zero: 0,
+            })
+        };
+        for (key, bits) in &wanted {
+            if self.addresses.get(key) != Some(bits) {
+                self.maps
+                    .addresses
+                    .insert(key_of(*key), bits, 0)
+                    .map_err(|error| kernel_error("adding to the address index", &error))?;
+            }
+        }
+        for key in self
+            .addresses
+            .keys()
+            .filter(|key| !wanted.contains_key(key))
+        {
+            let _ = self.maps.addresses.remove(&key_of(*key));
+        }
+        self.addresses = wanted;
+        Ok(())
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

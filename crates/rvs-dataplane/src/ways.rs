@@ -1,0 +1,79 @@
+//! The ways to real servers, as they were found, written where packets look.
+
+use std::net::IpAddr;
+
+use rvs_abi::Server as Entry;
+
+use crate::{
+    change::write_method, dataplane::Dataplane, hops::Hop, programs, rows::ServerRow, wire,
+};
+
+/// How long next hops are good without being confirmed, in seconds.
+const HOP_SECONDS: u32 = 5;
+
+impl Dataplane {
+    /// The distinct addresses of all servers, whose next hops are wanted.
+    pub fn server_addresses(&self) -> Vec<IpAddr> {
+        let mut addresses: Vec<IpAddr> = self
+            .rows
+            .servers
+            .values()
+            .map(|row| row.server.address())
+            .collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
+    /// Writes next hops that were found or confirmed just now; `None` where there is no route.
+    pub fn apply_hops(&mut self, hops: &[(IpAddr, Option<Hop>)]) {
+        let Ok(now) = programs::clock(&self.object) else {
+            return;
+        };
+        let until = now.tick.wrapping_add(HOP_SECONDS * self.ticks);
+        for (address, hop) in hops {
+            for (index, row) in self
+                .rows
+                .servers
+                .iter_mut()
+                .filter(|(_, row)| row.server.address() == *address)
+            {
+                let Some(entry) = self.maps.servers.get(*index) else {
+                    continue;
+                };
+                if row.hop != *hop || entry.hop_ifindex.load() == 0 {
+                    write_hop(entry, row, hop.as_ref());
+                    row.hop.clone_from(hop);
+                }
+                entry.hop_valid_until.store(until);
+            }
+        }
+    }
+}
+
+/// Writes a next hop. The link addresses are unknown while the rest changes.
+pub(crate) fn write_hop(entry: &Entry, row: &ServerRow, hop: Option<&Hop>) {
+    entry.flags.store(entry.flags.load() & !Entry::HOP_KNOWN);
+    let Some(hop) = hop else {
+        entry.hop_ifindex.store(0);
+        return;
+    };
+    let neighbour = hop.gateway.unwrap_or(row.server.address());
+    wire::store(&entry.hop_address, wire::words(neighbour));
+    if let Some(own) = hop.source {
+        wire::store(&entry.own_address, wire::words(own));
+    }
+    entry.hop_mtu.store(hop.mtu);
+    let family = u32::from(wire::family_of(neighbour)) << 16;
+    entry
+        .flags
+        .store(entry.flags.load() & !(0xff << 16) | family);
+    write_method(entry, row.server.method(), hop.local);
+    entry.hop_ifindex.store(hop.ifindex);
+    if let Some(macs) = hop.macs {
+        for (word, bytes) in entry.hop_macs.iter().zip(macs.chunks_exact(4)) {
+            word.store(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        }
+        entry.flags.store(entry.flags.load() | Entry::HOP_KNOWN);
+    }
+}
