@@ -247,9 +247,13 @@ pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenE
     }
     load_xdp(&mut object, EXPRESS)?;
     let maps = Maps::of(
-        |name| match object.take_map(name)? {
-            Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) => Some(data),
-            _ => None,
+        |name| {
+            let map = object.take_map(name)?;
+            if let Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) = map {
+                Some(data)
+            } else {
+                None
+            }
         },
         sizes,
     )?;
@@ -296,22 +300,27 @@ pub(crate) fn xdp_program<'a>(
 }
 
 fn refused(name: &'static str, error: &ProgramError) -> OpenError {
-    let reason = match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            let log = verifier_log.to_string();
-            let words = log
-                .lines()
-                .rev()
-                .find(|line| !line.starts_with("processed") && !line.starts_with("stack"));
-            format!(
-                "{io_error}: {}",
-                words.unwrap_or("no word from the verifier")
-            )
-        }
-        error => error.to_string(),
+    let reason = if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    {
+        let log = verifier_log.to_string();
+        let numbers = |line: &&str| {
+            ["processed", "stack", "verification"]
+                .iter()
+                .any(|word| line.starts_with(word))
+        };
+        let words = log
+            .lines()
+            .rev()
+            .find(|line| !numbers(line) && !line.is_empty());
+        format!(
+            "{io_error}: {}",
+            words.unwrap_or("no word from the verifier")
+        )
+    } else {
+        error.to_string()
     };
     OpenError::Program { name, reason }
 }

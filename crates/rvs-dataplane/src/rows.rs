@@ -197,11 +197,11 @@ impl Regions {
     /// A free stretch of `length`, in an array of `limit`.
     pub(crate) fn allocate(&mut self, length: u32, limit: u32, version: u32) -> Option<Region> {
         let now = Instant::now();
-        let (old, kept) = std::mem::take(&mut self.retired)
+        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
             .into_iter()
             .partition(|(_, at): &(Region, Instant)| now - *at > Self::GRACE);
         self.retired = kept;
-        for (region, _) in Vec::<(Region, Instant)>::from(old) {
+        for (region, _) in old {
             self.taken.remove(&region.offset);
         }
         if length == 0 {

@@ -16,7 +16,7 @@ use rvs_abi::{Device, Server, Service, Settings, Slot4, Slot6, Word64};
 /// Every byte of the type lies in a [`rvs_abi::Word32`] or [`Word64`], and all zeros are a valid value.
 pub(crate) unsafe trait Cells: Sized {
     /// Refuses types of which the kernel would round the size up.
-    const WHOLE: () = assert!(size_of::<Self>() % 8 == 0);
+    const WHOLE: () = assert!(size_of::<Self>().is_multiple_of(8));
 }
 
 // SAFETY: these are `repr(C)` structures of cells, asserted to have no padding by their sizes.
