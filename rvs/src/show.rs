@@ -256,7 +256,7 @@ pub(crate) fn event(event: &Value) -> String {
     let name = event.get("event").and_then(Value::as_str).unwrap_or("?");
     let mut line = format!("{} {}", utc(time), name.replace('_', " "));
     for (key, value) in event.as_object().into_iter().flatten() {
-        if matches!(key.as_str(), "time" | "event" | "number") {
+        if matches!(key.as_str(), "time" | "event" | "number") || value.is_null() {
             continue;
         }
         let value = match value {
