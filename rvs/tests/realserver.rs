@@ -35,7 +35,11 @@ fn success(host: &Host, words: &str) -> Result<String> {
 fn failure(host: &Host, words: &str) -> Result<String> {
     let output = realserver(host, words)?;
     let stderr = text(&output.stderr);
-    assert!(!output.status.success(), "{words}: {}", text(&output.stdout));
+    assert!(
+        !output.status.success(),
+        "{words}: {}",
+        text(&output.stdout)
+    );
     assert_eq!(stderr.lines().count(), 1, "{words}: {stderr}");
     Ok(stderr)
 }
@@ -92,7 +96,10 @@ fn direct_up_and_down() -> Result {
         net.client.ping(vip)?;
     }
     let list = server.run(&["ip", "address", "show", "dev", "lo"])?;
-    assert!(list.contains("2001:db8::101/128 scope global nodad deprecated"), "{list}");
+    assert!(
+        list.contains("2001:db8::101/128 scope global nodad deprecated"),
+        "{list}"
+    );
 
     let after = snapshot(server)?;
     assert_eq!(
@@ -184,12 +191,24 @@ fn what_cannot_be_is_refused() -> Result {
     let before = snapshot(&host)?;
     let cases = [
         ("up", "no service's address is given: --vip ADDRESS"),
-        ("up --vip 10.0.0.101", "ip address del 10.0.0.101/32 dev eth0"),
+        (
+            "up --vip 10.0.0.101",
+            "ip address del 10.0.0.101/32 dev eth0",
+        ),
         ("up --vip 10.0.5.1", "ip address del 10.0.5.1/24 dev lo"),
-        ("up --vip 10.0.0.101 --method nat", "belongs to the director alone"),
-        ("up --vip 127.0.0.1", "127.0.0.1 cannot be a service's address"),
+        (
+            "up --vip 10.0.0.101 --method nat",
+            "belongs to the director alone",
+        ),
+        (
+            "up --vip 127.0.0.1",
+            "127.0.0.1 cannot be a service's address",
+        ),
         ("up --vip ff02::1", "ff02::1 cannot be a service's address"),
-        ("up --vip 10.0.0.102 --method tunnel --device eth7", "no interface eth7"),
+        (
+            "up --vip 10.0.0.102 --method tunnel --device eth7",
+            "no interface eth7",
+        ),
         ("check --bpffs /nowhere", "no service's address is given"),
     ];
     for (words, expected) in cases {
@@ -199,7 +218,10 @@ fn what_cannot_be_is_refused() -> Result {
     assert_eq!(snapshot(&host)?, before);
     success(&host, "up --vip 10.0.0.102")?;
     let error = failure(&host, "up --vip 10.0.0.103 --method tunnel")?;
-    assert!(error.contains("prepared for direct, not for tunnel"), "{error}");
+    assert!(
+        error.contains("prepared for direct, not for tunnel"),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -276,5 +298,129 @@ fn nat_changes_nothing() -> Result {
     server.route(&["del", "0.0.0.0/0"])?;
     let output = realserver(server, "check --vip 10.0.0.100 --method nat")?;
     assert_eq!(output.status.code(), Some(1));
+    Ok(())
+}
+
+/// A datagram inside a tunnel's packet of the same family, as a director sends it.
+fn tunnelled(
+    frame_head: [u8; 12],
+    ends: [IpAddr; 2],
+    inner: [IpAddr; 2],
+    ports: [u16; 2],
+) -> Vec<u8> {
+    let payload = b"hello";
+    let length = u16::try_from(8 + payload.len()).unwrap_or_default();
+    let mut udp = [ports[0], ports[1], length, 0]
+        .map(u16::to_be_bytes)
+        .concat();
+    udp.extend(payload);
+    if inner[0].is_ipv6() {
+        // Without a checksum IPv6 takes no UDP.
+        let mut covered = [octets(inner[0]), octets(inner[1])].concat();
+        covered.extend([0, 17]);
+        covered.extend(length.to_be_bytes());
+        covered.extend(&udp);
+        udp.splice(6..8, checksum(&covered).to_be_bytes());
+    }
+    let packet = ip_packet(inner, 17, &udp);
+    let protocol = if ends[0].is_ipv4() { 4 } else { 41 };
+    let outer = ip_packet(ends, protocol, &packet);
+    let kind: [u8; 2] = if ends[0].is_ipv4() {
+        [8, 0]
+    } else {
+        [0x86, 0xdd]
+    };
+    [&frame_head[..], &kind, &outer].concat()
+}
+
+fn ip_packet(ends: [IpAddr; 2], protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap_or_default();
+    let addresses = [octets(ends[0]), octets(ends[1])].concat();
+    if ends[0].is_ipv6() {
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend(length.to_be_bytes());
+        packet.extend([protocol, 64]);
+        return [packet, addresses, payload.to_vec()].concat();
+    }
+    let mut header = vec![0x45, 0];
+    header.extend((length + 20).to_be_bytes());
+    header.extend([0, 1, 0x40, 0, 64, protocol, 0, 0]);
+    header.extend(addresses);
+    let sum = checksum(&header).to_be_bytes();
+    header.splice(10..12, sum);
+    [header, payload.to_vec()].concat()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn checksum(bytes: &[u8]) -> u16 {
+    let sum: u64 = bytes
+        .chunks(2)
+        .map(|pair| u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0)))
+        .sum();
+    let folded = (0..3).fold(sum, |sum, _| (sum & 0xffff) + (sum >> 16));
+    !u16::try_from(folded).unwrap_or_default()
+}
+
+#[test]
+fn tunnels_end_here_while_up() -> Result {
+    let lab = Lab::new()?;
+    let (near, server) = (lab.host("near")?, lab.host("rs")?);
+    lab.link(&near, "eth0", &server, "eth0")?;
+    for (host, number) in [(&near, 1), (&server, 21)] {
+        host.add_address("eth0", &format!("10.0.0.{number}/24"))?;
+        host.add_address("eth0", &format!("2001:db8::{number}/64"))?;
+    }
+    let before = snapshot(&server)?;
+    let _echo = rvs_lab::UdpEcho::start(&server, 9)?;
+    let mut head = [0; 12];
+    head[..6].copy_from_slice(&server.mac("eth0")?);
+    head[6..].copy_from_slice(&near.mac("eth0")?);
+    let mut port = 4000;
+    // Whether a datagram through a tunnel is answered by the service's address itself.
+    let mut answers = |family: Family, vip: IpAddr| -> Result<bool> {
+        port += 1;
+        let [from, to]: [IpAddr; 2] = match family {
+            Family::V4 => ["10.0.0.1".parse()?, "10.0.0.21".parse()?],
+            Family::V6 => ["2001:db8::1".parse()?, "2001:db8::21".parse()?],
+        };
+        let socket = near.udp_socket(Some((from, port).into()), (vip, 9).into())?;
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(700)))?;
+        let frame = tunnelled(head, [from, to], [from, vip], [port, 9]);
+        rvs_lab::inject(&near, "eth0", &frame)?;
+        let mut buffer = [0; 64];
+        Ok(socket
+            .recv(&mut buffer)
+            .is_ok_and(|length| &buffer[..length] == b"rs: hello"))
+    };
+    let vip = |family| Vip::Tunnel.address(family);
+    for family in Family::ALL {
+        assert!(!answers(family, vip(family))?);
+    }
+    let words = "--vip 10.0.0.102 --vip 2001:db8::102 --method tunnel --device eth0";
+    success(&server, &format!("up {words}"))?;
+    for family in Family::ALL {
+        assert!(answers(family, vip(family))?, "{family:?}");
+    }
+    assert!(success(&server, "check")?.contains("tunnels end in"));
+    let up = snapshot(&server)?;
+    assert!(success(&server, &format!("up {words}"))?.starts_with("ready: nothing to change\n"));
+    assert_eq!(snapshot(&server)?, up);
+    // One more address, and those before still work.
+    success(&server, "up --vip 10.0.0.103 --method tunnel --device eth0")?;
+    assert!(answers(Family::V4, "10.0.0.103".parse()?)?);
+    assert!(answers(Family::V4, vip(Family::V4))?);
+    success(&server, "down")?;
+    assert_eq!(snapshot(&server)?, before);
+    // The addresses alone are not enough: what took the packets out is gone, too.
+    for family in Family::ALL {
+        server.add_vip("lo", vip(family))?;
+        assert!(!answers(family, vip(family))?, "{family:?}");
+    }
     Ok(())
 }

@@ -396,7 +396,9 @@ fn service_addresses() {
     case(
         |facts| {
             let rival = ("eth0".to_owned(), [2, 0, 0, 0, 0, 0xab]);
-            facts.rivals.insert(ip("10.0.0.101"), vec![rival]);
+            let elsewhere = ("eth1".to_owned(), [2, 0, 0, 0, 0, 0xac]);
+            let rivals = vec![rival, elsewhere];
+            facts.rivals.insert(ip("10.0.0.101"), rivals);
         },
         &[(
             Fail,

@@ -10,7 +10,10 @@ use crate::realserver::state::{State, is_silent};
 pub(super) fn examine(facts: &Facts, findings: &mut Vec<Finding>) {
     for vip in facts.vips() {
         examine_place(facts, vip, findings);
-        for (device, mac) in facts.rivals.get(&vip).into_iter().flatten() {
+        // Elsewhere than on the address's own network nobody asks for it.
+        let link = link_of(&facts.network, vip);
+        let rivals = facts.rivals.get(&vip).into_iter().flatten();
+        for (device, mac) in rivals.filter(|(device, _)| link.is_none_or(|link| link == device)) {
             findings.push(Finding::fail(
                 "arp",
                 format!("{} answers ARP for {vip} on {device}, too", mac_text(*mac)),
