@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use hyper::Method;
 use rvs_config::ServiceKey;
+use rvs_control::client::Method;
 use rvs_control::client::{Client, ClientError, Reply};
 use rvs_control::wire;
 use serde::Serialize;

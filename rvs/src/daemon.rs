@@ -51,11 +51,13 @@ pub(crate) fn run(args: cli::Run, selection: &Selection) -> anyhow::Result<ExitC
         .enable_all()
         .build()?;
     let _inside = runtime.enter();
+    let claim = plane::Claim::take(&config.director)?;
     let listener = place.bind()?;
     let (forwarding, adoption) = plane::open(&config.director)?;
     tracing::info!("director {}: {adoption:?}", config.director.instance);
     let director = Director::start(forwarding, adoption, config, source, SystemTime::now())?;
     runtime.block_on(serve(director, place, listener))?;
+    drop(claim);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,7 +152,7 @@ fn listen_again(
 async fn reload(handle: &Handle, notifier: &Notifier) {
     notifier.reloading();
     match handle.ask(|director| director.reload()).await {
-        Ok(Ok(changes)) => tracing::info!("reloaded: {changes} changes"),
+        Ok(Ok(changes)) => tracing::info!("reloaded, changes: {changes}"),
         Ok(Err(error)) => tracing::error!("not reloaded, nothing changed: {error}"),
         // The next tick sees it too, and ends the daemon.
         Err(gone) => tracing::error!("not reloaded: {gone}"),

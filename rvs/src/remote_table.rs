@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::Method;
 use rvs_config::{Scheduler, Server, Service, ServiceKey, Timeouts};
+use rvs_control::client::Method;
 use rvs_control::client::{Client, ClientError};
 use rvs_control::rates::Rates;
 use rvs_control::wire::{self, Code};

@@ -60,6 +60,8 @@ impl Director {
             rates: Estimator::default(),
             events: Events::new(),
         };
+        // Whatever an earlier daemon was told: what this one reports is so.
+        director.forwarding.set_scheduling(true);
         let adoption = adoption.into();
         director.note(What::Started { adoption });
         let plan = reconcile(&config.services, &director.forwarding.services());

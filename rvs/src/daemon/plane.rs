@@ -1,6 +1,12 @@
 //! The data plane that the daemon drives: opening it, and keeping the ways to the real servers known to it.
 
-use anyhow::Context;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rvs_config::Director;
 use rvs_control::actor::Handle;
 use rvs_control::forwarding::{Adoption, Forwarding};
@@ -8,6 +14,44 @@ use rvs_dataplane::Dataplane;
 use rvs_dataplane::hops::Keeper;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
+
+/// The instance is this daemon's alone for as long as this lives: two would overwrite each other's changes.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pins: PathBuf,
+    _held: File,
+}
+
+impl Claim {
+    /// Claims the instance, unless a daemon that lives has it.
+    pub(super) fn take(director: &Director) -> anyhow::Result<Claim> {
+        let pins = director.bpffs.join("rvs").join(director.instance.as_str());
+        let context = || format!("cannot claim {}", pins.display());
+        loop {
+            fs::create_dir_all(&pins).with_context(context)?;
+            let held = File::open(&pins).with_context(context)?;
+            match flock(&held, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    bail!("instance {} is run by another daemon", director.instance)
+                }
+                Err(errno) => return Err(errno).with_context(context),
+            }
+            // Its former holder may have removed it in between.
+            let ours = held.metadata().with_context(context)?.ino();
+            if fs::metadata(&pins).is_ok_and(|found| found.ino() == ours) {
+                return Ok(Claim { pins, _held: held });
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Only an empty one goes: what is pinned goes on forwarding.
+        let _ = fs::remove_dir(&self.pins);
+    }
+}
 
 /// Opens the data plane, or takes over one that forwards already.
 pub(super) fn open(director: &Director) -> anyhow::Result<(Box<dyn Forwarding>, Adoption)> {
