@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use rvs_abi::{Counter, ServerStats};
 
-use crate::{Edit, Recipe, World, frame::Checksum, native::moved, place::Mac, recipe::ip_bytes};
+use crate::{Edit, Recipe, World, frame::Checksum, native::moved, recipe::ip_bytes};
 
 /// One behaviour.
 #[derive(Clone, Debug)]
@@ -263,6 +263,11 @@ impl Step {
         Self::new(frame, Verdict::Transmit, bytes).counts(counters)
     }
 
+    /// Any frame, and the frame that leaves.
+    pub fn framed(input: Vec<u8>, output: Vec<u8>) -> Self {
+        Self::new(input, Verdict::Transmit, output)
+    }
+
     fn new(bytes: Vec<u8>, verdict: Verdict, output: Vec<u8>) -> Self {
         Self::Packet(
             Input {
@@ -298,15 +303,6 @@ impl Step {
             input.checksum = Checksum::Partial;
             make_partial(&mut input.bytes);
             make_partial(&mut expected.bytes);
-        })
-    }
-
-    /// With these link addresses in the packet that leaves, destination first: where the kernel would
-    /// write them, they stay as they came.
-    pub fn leaves_with(self, destination: Mac, source: Mac) -> Self {
-        self.with(|_, expected| {
-            expected.bytes[..6].copy_from_slice(&destination);
-            expected.bytes[6..12].copy_from_slice(&source);
         })
     }
 

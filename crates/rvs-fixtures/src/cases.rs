@@ -1,10 +1,29 @@
 //! The table. One file a topic; names are sentences.
 
 mod forwarding;
+mod fragments;
+mod headers;
+mod icmp;
+mod malformed;
+mod mtu;
+mod refusals;
+mod services;
+mod states;
 
 use crate::Case;
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    [forwarding::cases()].concat()
+    [
+        forwarding::cases(),
+        services::cases(),
+        headers::cases(),
+        states::cases(),
+        mtu::cases(),
+        icmp::cases(),
+        fragments::cases(),
+        refusals::cases(),
+        malformed::cases(),
+    ]
+    .concat()
 }
