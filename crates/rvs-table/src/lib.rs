@@ -15,7 +15,7 @@
 //!     └──── CLEARING ◄────┴─ quarantine ── DEAD ◄────┴──────────────────────┘
 //! ```
 //!
-//! Invariants, each with its model in `tests/models.rs`:
+//! Invariants, each with its models in `models.rs` and below (loom):
 //! - **No twins.** Of two CPUs that insert one key at once at most one confirms. Each publishes with
 //!   a full barrier and then looks again; who finds a confirmed twin adopts it, who finds one that
 //!   is about to confirm gives up and drops its packet. Nobody spins, and nobody waits.
@@ -31,10 +31,15 @@
 
 #![no_std]
 
+#[cfg(all(test, loom))]
+extern crate std;
+
 mod find;
 mod insert;
 mod key;
 mod kill;
+#[cfg(all(test, loom))]
+mod models;
 pub mod tag;
 
 pub use find::find;

@@ -127,9 +127,7 @@ pub fn reply<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     if path.translate(flow, index, 1) != WRITTEN {
         return drop(path, Counter::DropNoRoom);
     }
-    if let Some(head) = connection::head(path, flow, index) {
-        path.account(head.server.load(), Traffic::Out(flow.packets, flow.bytes));
-    }
+    path.account(rewrite.server, Traffic::Out(flow.packets, flow.bytes));
     path.transmit(&hop) as u32
 }
 
