@@ -165,9 +165,10 @@ impl Table for RemoteTable {
 
 /// ipvsadm says of a server's service that it is not defined, and of a service that there is no such.
 fn not_defined(error: TableError) -> TableError {
-    match error {
-        TableError::NoSuchService => TableError::ServiceNotDefined,
-        error => error,
+    if error == TableError::NoSuchService {
+        TableError::ServiceNotDefined
+    } else {
+        error
     }
 }
 

@@ -138,7 +138,7 @@ mod tests {
         );
         // As after a kill: the file stays, nobody listens, the lock is free.
         drop(listener);
-        let stale = std::mem::replace(&mut place.bound, None);
+        let stale = place.bound.take();
         drop(place);
         assert!(stale.is_some() && path.exists());
         let mut place = Place::take(&path).expect("taken again");

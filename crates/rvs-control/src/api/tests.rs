@@ -584,6 +584,73 @@ async fn what_is_no_http_is_survived() {
     assert_eq!(served.get("/v1/status").await["services"], json!(1));
 }
 
+/// Whatever is asked, the answer is an answer: no request makes the director fail.
+#[test]
+fn any_request_is_answered() {
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    let served = {
+        let _inside = runtime.enter();
+        Served::start()
+    };
+    let segment = proptest::sample::select(vec![
+        "v1",
+        "services",
+        "tcp",
+        "udp",
+        "10.0.0.100:80",
+        "[::1]:1",
+        "servers",
+        "10.1.0.21",
+        "drain",
+        "weight",
+        "zero",
+        "connections?limit=1",
+        "events?after=1",
+        "%00",
+        "%ff",
+        "..",
+        "",
+        "timeouts",
+        "scheduling",
+        "status",
+    ]);
+    let path = proptest::collection::vec(segment, 0..7);
+    let method =
+        proptest::sample::select(vec![Method::GET, Method::PUT, Method::POST, Method::DELETE]);
+    let word = proptest::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "1",
+        "-1",
+        "1e999",
+        "null",
+        "\"address\"",
+        "\"10.1.0.9\"",
+        "\"weight\"",
+        "\"on\"",
+        "true",
+        "\"tcp://10.0.0.5:80\"",
+        "\"servers\"",
+        "\"\\u0000\"",
+        "\u{0}",
+    ]);
+    let body = proptest::collection::vec(word, 0..12);
+    let config = proptest::test_runner::Config::with_cases(512);
+    proptest::test_runner::TestRunner::new(config)
+        .run(&(method, path, body), |(method, path, body)| {
+            let path = format!("/v1/{}", path.join("/"));
+            let (status, document) = runtime.block_on(served.ask(method, &path, &body.concat()));
+            proptest::prop_assert!(status < 500, "{path}: {status} {document}");
+            proptest::prop_assert!(status < 400 || document["error"].is_string(), "{document}");
+            Ok(())
+        })
+        .expect("answers");
+}
+
 #[tokio::test]
 async fn a_stop_is_passed_on() {
     let mut served = Served::start();

@@ -68,7 +68,7 @@ fn a_start_without_room_says_so() {
         ..Memory::new()
     };
     let error = start(memory, &services(1..3)).err().expect("no room");
-    assert_eq!(error.code(), crate::wire::Code::NoRoom);
+    assert_eq!(error.code(), wire::Code::NoRoom);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn some_services() -> impl Strategy<Value = Services> {
         let mut services = Services::new();
         for (host, scheduler, servers) in list {
             let key = format!("tcp://10.0.0.{host}:80").parse().expect("key");
-            let mut service = Service::new(key, rvs_config::Scheduler::ALL[scheduler]);
+            let mut service = Service::new(key, Scheduler::ALL[scheduler]);
             for (host, weight, method) in servers {
                 let server = Server::new(
                     format!("10.1.0.{host}").parse().expect("address"),
