@@ -126,7 +126,7 @@ pub(crate) enum Ask {
 pub(crate) enum Service {
     /// Add a virtual service
     Add {
-        /// Like tcp://10.0.0.100:80 or udp://[2001:db8::1]:53
+        #[arg(help = "Like tcp://10.0.0.100:80 or udp://[2001:db8::1]:53")]
         address: ServiceKey,
         /// rr, wrr, lc or wlc
         #[arg(long, short, default_value_t)]
