@@ -108,7 +108,10 @@ fn starts_that_are_refused() -> Outcome {
     let elsewhere = elsewhere.display().to_string();
     let error = refused(&host, &["--socket", &elsewhere, "run", "-c", &file])?;
     let instance = director.instance();
-    assert_eq!(error, format!("rvs: instance {instance} is run by another daemon"));
+    assert_eq!(
+        error,
+        format!("rvs: instance {instance} is run by another daemon")
+    );
     assert_eq!(director.json("services")?, before);
     Ok(())
 }
@@ -174,7 +177,12 @@ fn reload_by_signal_takes_all_or_nothing() -> Outcome {
         assert_eq!(director.json("services")?, before);
     }
     let changed = WEB.replace("weight = 2", "weight = 5");
-    hangup(&mut director, ONE_INTERFACE, &changed, "reloaded, changes: 1")?;
+    hangup(
+        &mut director,
+        ONE_INTERFACE,
+        &changed,
+        "reloaded, changes: 1",
+    )?;
     let services = director.json("services")?;
     assert_eq!(services[0]["servers"][0]["weight"], json!(5));
     assert_eq!(services[1]["address"], json!("udp://10.0.0.101:53"));
