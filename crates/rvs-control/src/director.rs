@@ -30,7 +30,6 @@ pub struct Director {
     intent: Services,
     source: Source,
     adoption: Adoption,
-    scheduling: bool,
     started: SystemTime,
     loaded: SystemTime,
     now: SystemTime,
@@ -53,15 +52,12 @@ impl Director {
             intent: Services::new(),
             source,
             adoption,
-            scheduling: true,
             started: now,
             loaded: now,
             now,
             rates: Estimator::default(),
             events: Events::new(),
         };
-        // Whatever an earlier daemon was told: what this one reports is so.
-        director.forwarding.set_scheduling(true);
         let adoption = adoption.into();
         director.note(What::Started { adoption });
         let plan = reconcile(&config.services, &director.forwarding.services());
@@ -119,7 +115,7 @@ impl Director {
             config: Some(self.source.file.clone()).filter(|file| !file.as_os_str().is_empty()),
             socket: self.settings.socket.clone(),
             adoption: self.adoption.into(),
-            scheduling: self.scheduling,
+            scheduling: self.forwarding.scheduling(),
             forwarding_on_stop: self.settings.forwarding_on_stop.name().to_owned(),
             services: services.len(),
             servers: services
@@ -326,9 +322,8 @@ impl Director {
 
     /// Whether it takes new connections.
     pub fn set_scheduling(&mut self, on: bool) {
-        if self.scheduling != on {
+        if self.forwarding.scheduling() != on {
             self.forwarding.set_scheduling(on);
-            self.scheduling = on;
             self.note(What::SchedulingChanged { on });
         }
     }

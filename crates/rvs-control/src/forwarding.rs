@@ -50,6 +50,8 @@ pub trait Forwarding: Send {
     fn set_timeouts(&mut self, timeouts: &Timeouts);
     /// Whether new connections are taken.
     fn set_scheduling(&mut self, on: bool);
+    /// Whether it does.
+    fn scheduling(&self) -> bool;
     /// The servers' addresses, to which ways must be known.
     fn server_addresses(&self) -> Vec<IpAddr>;
     /// Takes in the ways to them.
@@ -126,6 +128,9 @@ impl Forwarding for Dataplane {
 
     fn set_scheduling(&mut self, on: bool) {
         Dataplane::set_scheduling(self, on);
+    }
+    fn scheduling(&self) -> bool {
+        Dataplane::scheduling(self)
     }
 
     fn server_addresses(&self) -> Vec<IpAddr> {

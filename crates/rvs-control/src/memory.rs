@@ -225,6 +225,9 @@ impl Forwarding for Memory {
         self.timeouts = *timeouts;
     }
 
+    fn scheduling(&self) -> bool {
+        self.scheduling
+    }
     fn set_scheduling(&mut self, on: bool) {
         self.scheduling = on;
     }

@@ -131,7 +131,13 @@ impl Dataplane {
         settings.timeouts[UDP_TIMEOUT].store(ticks(timeouts.udp));
     }
 
-    /// Whether new connections are taken: off is LVS's backup that only serves what it has.
+    /// Whether new connections are taken.
+    pub fn scheduling(&self) -> bool {
+        self.settings()
+            .is_ok_and(|settings| settings.flags.load() & Settings::SCHEDULE != 0)
+    }
+
+    /// Sets whether new connections are taken: off is LVS's backup that only serves what it has.
     pub fn set_scheduling(&mut self, on: bool) {
         let Some(settings) = self.maps.settings.get(0) else {
             return;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use rvs_abi::{slot::State, sweep::Insertion};
+use rvs_abi::{Settings, slot::State, sweep::Insertion};
 use rvs_config::Service;
 
 use crate::{
@@ -24,6 +24,12 @@ pub(crate) fn newest(directories: &[PathBuf]) -> Option<Maps> {
 
 /// Makes the old director's services in the new one, with what they had counted.
 pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
+    let scheduling = |maps: &Maps| {
+        maps.settings
+            .get(0)
+            .is_none_or(|settings| settings.flags.load() & Settings::SCHEDULE != 0)
+    };
+    new.set_scheduling(scheduling(old));
     let rows = Rows::read(old);
     for row in &rows.services {
         // Oldest first, as they were added.
