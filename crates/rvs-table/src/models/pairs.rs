@@ -10,10 +10,15 @@ use crate::{HashKey, Inserted, kill_connection, pair_of, tag};
 #[test]
 fn two_cpus_need_one_reply_tuple() {
     let (one, two) = (record(Method::Nat, 1000, 1), record(Method::Nat, 1000, 2));
+    let key = hash_key_where(|key| {
+        home(&one, Role::Request, 0, key, 8) == 0
+            && home(&two, Role::Request, 0, key, 8) == 2
+            && home(&one, Role::Reply, 0, key, 8) == 4
+    });
     let mut builder = Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(move || {
-        let table = Table::new(8, HashKey::default());
+        let table = Table::new(8, key);
         let other = {
             let table = Arc::clone(&table);
             thread::spawn(move || table.insert(&two, NOW))
