@@ -133,12 +133,9 @@ fn has_capabilities() -> bool {
 }
 
 fn forwarding(interfaces: &[String]) -> BTreeMap<Key, i64> {
-    let own = interfaces.iter().flat_map(|name| {
-        [
-            Key::ipv4(name, "forwarding"),
-            Key::ipv6(name, "forwarding"),
-        ]
-    });
+    let own = interfaces
+        .iter()
+        .flat_map(|name| [Key::ipv4(name, "forwarding"), Key::ipv6(name, "forwarding")]);
     own.chain([
         Key::new("net/ipv4/ip_forward"),
         Key::ipv6("all", "forwarding"),

@@ -153,9 +153,7 @@ fn examine_interfaces(facts: &Facts, findings: &mut Vec<Finding>) {
             findings.push(Finding::warn(
                 "offload",
                 format!("{name} is veth: XDP loses checksums that are still to be filled in"),
-                format!(
-                    "ethtool -K PEER tx off at {name}'s other end, or attach = \"auto\""
-                ),
+                format!("ethtool -K PEER tx off at {name}'s other end, or attach = \"auto\""),
             ));
         }
         for vlan in facts.network.devices.iter().filter(|vlan| {
@@ -169,7 +167,10 @@ fn examine_interfaces(facts: &Facts, findings: &mut Vec<Finding>) {
                     "{name}'s tagged packets are passed on to {}, where RVS does not sit",
                     vlan.name
                 ),
-                format!("add \"{}\" to `interfaces` if services are there", vlan.name),
+                format!(
+                    "add \"{}\" to `interfaces` if services are there",
+                    vlan.name
+                ),
             ));
         }
     }
@@ -200,12 +201,9 @@ fn examine_forwarding(facts: &Facts, findings: &mut Vec<Finding>) {
             .iter()
             .filter(|interface| !is_on(&of(interface, "forwarding")))
             .collect();
-        let nat = facts
-            .servers()
-            .iter()
-            .any(|(address, methods)| {
-                Family::of(*address) == family && methods.contains(&Method::Nat)
-            });
+        let nat = facts.servers().iter().any(|(address, methods)| {
+            Family::of(*address) == family && methods.contains(&Method::Nat)
+        });
         let finding = |what: String, mend: String| {
             if nat {
                 Finding::fail("forwarding", what, mend)

@@ -142,10 +142,7 @@ mod tests {
 
     #[test]
     fn json_has_no_empty_mends() -> serde_json::Result<()> {
-        let report = Report::new(vec![
-            Finding::ok("a", "x"),
-            Finding::fail("b", "y", "z"),
-        ]);
+        let report = Report::new(vec![Finding::ok("a", "x"), Finding::fail("b", "y", "z")]);
         assert_eq!(
             serde_json::to_string(&report)?,
             r#"{"ok":false,"findings":[{"level":"ok","about":"a","what":"x"},{"level":"fail","about":"b","what":"y","mend":"z"}]}"#

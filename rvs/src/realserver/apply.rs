@@ -30,14 +30,16 @@ pub(crate) async fn apply(network: &Network, bpffs: &Path, change: &Change) -> a
             let ifindex = network.index_of(device).await?;
             network.set_up(ifindex, Up::Up).await
         }
-        Change::Decapsulation { device, vips, .. } => decapsulation::attach(bpffs, device, vips).map_err(Into::into),
+        Change::Decapsulation { device, vips, .. } => {
+            decapsulation::attach(bpffs, device, vips).map_err(Into::into)
+        }
         Change::Address { vip, device } => {
             let ifindex = network.index_of(device).await?;
             let added = network.add_vip(ifindex, *vip).await;
             match (&added, vip) {
-                (Err(_), IpAddr::V6(_)) if ipv6_is_off(device) => {
-                    added.context("IPv6 is switched off there: sysctl -w net.ipv6.conf.lo.disable_ipv6=0")
-                }
+                (Err(_), IpAddr::V6(_)) if ipv6_is_off(device) => added.context(
+                    "IPv6 is switched off there: sysctl -w net.ipv6.conf.lo.disable_ipv6=0",
+                ),
                 (Ok(()) | Err(_), _) => added,
             }
         }

@@ -92,27 +92,43 @@ fn check_arp(state: &State, wanted: &Wanted, findings: &mut Vec<Finding>) {
         return;
     }
     let mut bad = Vec::new();
-    for device in state.devices.iter().filter(|device| !device.loopback) {
-        let name = &device.name;
+    // Those for which what `all` says would be enough.
+    let (mut answering, mut asking) = (Vec::new(), Vec::new());
+    for device in state.devices.iter().filter(|device| device.ethernet) {
+        let name = device.name.as_str();
         let ignore = state.effective(name, "arp_ignore");
-        if !is_silent(ignore) {
-            // One that is too large hides what `all` says.
-            let own = state.ipv4(name, "arp_ignore");
-            let interface = if own > 1 { name.as_str() } else { "all" };
+        if !is_silent(ignore) && state.ipv4(name, "arp_ignore") > 1 {
             bad.push(Finding::fail(
                 "arp",
-                format!("{name} answers ARP for addresses on lo (arp_ignore is {ignore})"),
-                Key::ipv4(interface, "arp_ignore").command(1),
+                format!("{name} answers ARP for addresses on lo (its own arp_ignore is {ignore})"),
+                Key::ipv4(name, "arp_ignore").command(1),
             ));
+        } else if !is_silent(ignore) {
+            answering.push(name);
         }
-        let announce = state.effective(name, "arp_announce");
-        if announce < 2 {
-            bad.push(Finding::fail(
-                "arp",
-                format!("{name} asks by ARP in the name of addresses on lo (arp_announce is {announce})"),
-                Key::ipv4("all", "arp_announce").command(2),
-            ));
+        if state.effective(name, "arp_announce") < 2 {
+            asking.push(name);
         }
+    }
+    if !answering.is_empty() {
+        bad.push(Finding::fail(
+            "arp",
+            format!(
+                "ARP is answered for addresses on lo, at {}",
+                answering.join(", ")
+            ),
+            Key::ipv4("all", "arp_ignore").command(1),
+        ));
+    }
+    if !asking.is_empty() {
+        bad.push(Finding::fail(
+            "arp",
+            format!(
+                "ARP asks in the name of addresses on lo, at {}",
+                asking.join(", ")
+            ),
+            Key::ipv4("all", "arp_announce").command(2),
+        ));
     }
     if bad.is_empty() {
         bad.push(Finding::ok(
@@ -300,7 +316,9 @@ fn check_replies(state: &State, wanted: &Wanted, findings: &mut Vec<Finding>) {
             ),
             (None, Method::Direct | Method::Tunnel, _) => Finding::warn(
                 "replies",
-                format!("no {name} default route: only clients on this host's networks get replies"),
+                format!(
+                    "no {name} default route: only clients on this host's networks get replies"
+                ),
                 mend,
             ),
             (Some(_), Method::Nat, Some(director))

@@ -97,9 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.action {
         Action::Up(target) => up(target),
         Action::Down(output) => down(output),
-        Action::Check(target) => {
-            doctor::print(&Report::new(examine(target)?), target.output.json)
-        }
+        Action::Check(target) => doctor::print(&Report::new(examine(target)?), target.output.json),
     }
 }
 

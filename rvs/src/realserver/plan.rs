@@ -172,7 +172,7 @@ fn silence(state: &State, wanted: &Wanted, changes: &mut Vec<Change>) {
         }
     }
     // The larger of `all`'s and the interface's own holds, and some larger ones mean less.
-    for device in state.devices.iter().filter(|device| !device.loopback) {
+    for device in state.devices.iter().filter(|device| device.ethernet) {
         let own = state.ipv4(&device.name, "arp_ignore");
         if own > 1 && !is_silent(own) {
             set(state, &device.name, "arp_ignore", 1, changes);

@@ -71,9 +71,9 @@ fn ask(interface: &str, vips: &[Ipv4Addr]) -> nix::Result<Vec<(Ipv4Addr, [u8; 6]
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Ok(length) => {
                 let frame = buffer.get(..length).unwrap_or_default();
-                answers.extend(answer(frame).filter(|(address, mac)| {
-                    vips.contains(address) && *mac != own
-                }));
+                answers.extend(
+                    answer(frame).filter(|(address, mac)| vips.contains(address) && *mac != own),
+                );
             }
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => {}
             Err(error) => return Err(error),

@@ -122,7 +122,13 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_nothing() {
-        for text in ["", "{}", "[]", "{\"nftables\": 1}", "{\"nftables\": [{\"chain\": {}}]}"] {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            "{\"nftables\": 1}",
+            "{\"nftables\": [{\"chain\": {}}]}",
+        ] {
             assert_eq!(read(text), []);
         }
     }

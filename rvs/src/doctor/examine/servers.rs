@@ -21,11 +21,9 @@ pub(super) fn examine(facts: &Facts, findings: &mut Vec<Finding>) {
                 findings.push(Finding::ok("server", format!("{server} is this host")));
             }
             Some(Ok(hop)) => examine_way(facts, server, &methods, hop, findings),
-            Some(Err(reason)) => findings.push(Finding::fail(
-                "server",
-                reason.clone(),
-                add_route(server),
-            )),
+            Some(Err(reason)) => {
+                findings.push(Finding::fail("server", reason.clone(), add_route(server)));
+            }
             None => findings.push(Finding::fail(
                 "server",
                 format!("the way to {server} is not known"),
@@ -51,7 +49,9 @@ fn examine_way(
         findings.push(Finding::fail(
             "server",
             format!("{server} is behind {gateway}, where direct routing does not reach"),
-            format!("forward to {server} by method \"tunnel\" or \"nat\", or join it to this network"),
+            format!(
+                "forward to {server} by method \"tunnel\" or \"nat\", or join it to this network"
+            ),
         ));
     }
     let is_ethernet = network
@@ -70,9 +70,7 @@ fn examine_way(
             format!("ping {asked}; ip neigh show {asked} dev {device}"),
         ));
     }
-    if methods.contains(&Method::Nat)
-        && !facts.interfaces.iter().any(|name| name == device)
-    {
+    if methods.contains(&Method::Nat) && !facts.interfaces.iter().any(|name| name == device) {
         findings.push(Finding::fail(
             "server",
             format!("{server}'s replies arrive at {device}, where RVS does not sit"),
@@ -103,14 +101,16 @@ fn examine_source(
     source: IpAddr,
     findings: &mut Vec<Finding>,
 ) {
-    let what = format!("this host speaks to {server} in the name of the service's address {source}");
+    let what =
+        format!("this host speaks to {server} in the name of the service's address {source}");
     let dash = match source {
         IpAddr::V4(_) => "",
         IpAddr::V6(_) => " -6",
     };
     let length = Family::of(server).full_length();
-    let mend =
-        format!("ip{dash} route replace {server}/{length} dev {device} src AN-ADDRESS-OF-THIS-HOST");
+    let mend = format!(
+        "ip{dash} route replace {server}/{length} dev {device} src AN-ADDRESS-OF-THIS-HOST"
+    );
     findings.push(if methods.contains(&Method::Tunnel) {
         Finding::fail("source", what, mend)
     } else {
@@ -134,7 +134,10 @@ fn examine_mtu(facts: &Facts, server: IpAddr, hop: &Hop, findings: &mut Vec<Find
         findings.push(Finding::fail(
             "mtu",
             format!("a tunnel to {server} leaves {inside} bytes, less than IPv6 needs"),
-            format!("ip link set {device} mtu {}", LEAST_V6 + tunnel_header(family)),
+            format!(
+                "ip link set {device} mtu {}",
+                LEAST_V6 + tunnel_header(family)
+            ),
         ));
     } else if inside < arriving {
         findings.push(Finding::warn(

@@ -147,7 +147,13 @@ fn complaints(facts: &Facts) -> Vec<(Level, &'static str, String)> {
     examine(facts)
         .into_iter()
         .filter(|finding| finding.level != Level::Ok)
-        .map(|finding| (finding.level, finding.about, finding.mend.unwrap_or_default()))
+        .map(|finding| {
+            (
+                finding.level,
+                finding.about,
+                finding.mend.unwrap_or_default(),
+            )
+        })
         .collect()
 }
 
@@ -531,14 +537,17 @@ fn servers() {
         },
         &[],
     );
-    for (server, level) in [("10.9.0.21", Fail), ("10.1.0.21", Warn), ("10.0.0.21", Warn)] {
+    for (server, level) in [
+        ("10.9.0.21", Fail),
+        ("10.1.0.21", Warn),
+        ("10.0.0.21", Warn),
+    ] {
         let ifname = if level == Warn && server == "10.1.0.21" {
             "eth1"
         } else {
             "eth0"
         };
-        let mend =
-            format!("ip route replace {server}/32 dev {ifname} src AN-ADDRESS-OF-THIS-HOST");
+        let mend = format!("ip route replace {server}/32 dev {ifname} src AN-ADDRESS-OF-THIS-HOST");
         case(
             |facts| way(facts, server).source = Some(ip("10.0.0.100")),
             &[(level, "source", &mend)],
@@ -606,7 +615,10 @@ fn firewalls() {
         assert_eq!(found.len(), usize::from(told), "{rules} {drops}");
         for (level, about, mend) in found {
             assert_eq!((level, about), (Level::Warn, "firewall"));
-            assert!(mend.starts_with("nft list chain inet filter fwd;"), "{mend}");
+            assert!(
+                mend.starts_with("nft list chain inet filter fwd;"),
+                "{mend}"
+            );
         }
     }
     let mut facts = healthy();
@@ -614,6 +626,14 @@ fn firewalls() {
     facts.conntrack = true;
     let found = complaints(&facts);
     assert_eq!(found.len(), 1);
-    assert!(found.iter().all(|(_, _, mend)| mend.starts_with("iptables-legacy -t nat -S")));
-    assert!(examine(&facts).iter().any(|finding| finding.about == "conntrack"));
+    assert!(
+        found
+            .iter()
+            .all(|(_, _, mend)| mend.starts_with("iptables-legacy -t nat -S"))
+    );
+    assert!(
+        examine(&facts)
+            .iter()
+            .any(|finding| finding.about == "conntrack")
+    );
 }

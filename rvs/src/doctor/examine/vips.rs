@@ -93,7 +93,10 @@ fn examine_loopback(
         Finding::fail(
             "vip",
             format!("{vip} is on {device}, for which {link} does not answer"),
-            format!("ip address del {vip}/{} dev {device}; {add}", Family::of(vip).full_length()),
+            format!(
+                "ip address del {vip}/{} dev {device}; {add}",
+                Family::of(vip).full_length()
+            ),
         )
     });
 }

@@ -164,7 +164,6 @@ fn addresses() {
 
 #[test]
 fn arp() {
-    let devices = 4;
     for (setting, value) in [("arp_ignore", 1), ("arp_announce", 2)] {
         let key = Key::ipv4("all", setting);
         let mend = key.command(value);
@@ -173,7 +172,7 @@ fn arp() {
             |state| {
                 state.sysctls.remove(&key);
             },
-            &vec![(Level::Fail, "arp", mend.as_str()); devices],
+            &[(Level::Fail, "arp", mend.as_str())],
         );
     }
     for value in [3, 4, 7, 9] {
@@ -190,13 +189,16 @@ fn arp() {
             )],
         );
     }
-    case(
-        Method::Direct,
-        |state| {
-            state.sysctls.insert(Key::ipv4("eth1", "arp_ignore"), 8);
-        },
-        &[],
-    );
+    // One may hold its tongue better than `all` asks for, and a tunnel has none.
+    for (name, value) in [("eth1", 8), (TUNNEL_V4, 3)] {
+        case(
+            Method::Direct,
+            |state| {
+                state.sysctls.insert(Key::ipv4(name, "arp_ignore"), value);
+            },
+            &[],
+        );
+    }
 }
 
 #[test]

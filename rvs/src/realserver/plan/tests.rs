@@ -127,7 +127,9 @@ fn what_is_there_is_not_planned() {
     let mut state = plain();
     for interface in ["all", "lo"] {
         state.sysctls.insert(Key::ipv4(interface, "arp_ignore"), 2);
-        state.sysctls.insert(Key::ipv4(interface, "arp_announce"), 2);
+        state
+            .sysctls
+            .insert(Key::ipv4(interface, "arp_announce"), 2);
     }
     state.addresses.push(address(1, "10.0.0.101", 32));
     let wanted = wanted(Method::Direct, &["10.0.0.101"]);
@@ -182,8 +184,7 @@ fn strict_filters_of_tunnels_are_loosened() {
         state.devices.push(device(4, TUNNEL_V4));
         state.sysctls.insert(Key::ipv4("all", "rp_filter"), all);
         state.sysctls.insert(Key::ipv4(TUNNEL_V4, "rp_filter"), own);
-        let changes =
-            plan(&state, &wanted(Method::Tunnel, &["10.0.0.102"]), &[]).expect("a plan");
+        let changes = plan(&state, &wanted(Method::Tunnel, &["10.0.0.102"]), &[]).expect("a plan");
         let set = changes.iter().find_map(|change| match change {
             Change::Sysctl { key, to, .. } if *key == Key::ipv4(TUNNEL_V4, "rp_filter") => {
                 Some(*to)
