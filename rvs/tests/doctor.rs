@@ -156,6 +156,12 @@ fn what_is_broken_is_named_and_mended() -> Result {
         }
     }
     let (found, ok) = report(&net, r#"["eth0", "eth1"]"#)?;
+    let down = ["realserver", "down"];
+    let output = net.real_servers[0]
+        .command(env!("CARGO_BIN_EXE_rvs"))
+        .args(down)
+        .output()?;
+    assert!(output.status.success(), "{output:?}");
     assert!(ok, "{found:#}");
     for warning in more {
         assert!(

@@ -229,6 +229,7 @@ fn what_cannot_be_is_refused() -> Result {
         error.contains("prepared for direct, not for tunnel"),
         "{error}"
     );
+    success(&host, "down")?;
     Ok(())
 }
 

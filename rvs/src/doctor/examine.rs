@@ -195,12 +195,14 @@ fn examine_forwarding(facts: &Facts, findings: &mut Vec<Finding>) {
             Family::V4 => (Key::new("net/ipv4/ip_forward"), Key::ipv4),
             Family::V6 => (Key::ipv6("all", "forwarding"), Key::ipv6),
         };
-        let is_on = |key: &Key| facts.forwarding.get(key).is_none_or(|value| *value != 0);
-        let off: Vec<&String> = facts
-            .interfaces
-            .iter()
-            .filter(|interface| !is_on(&of(interface, "forwarding")))
-            .collect();
+        let value = |key: &Key| facts.forwarding.get(key).copied();
+        let whole_on = value(&whole).is_none_or(|value| value != 0);
+        // An interface that is not there yet will begin with what holds for the host.
+        let is_off = |interface: &&String| match value(&of(interface, "forwarding")) {
+            Some(value) => value == 0,
+            None => !whole_on,
+        };
+        let off: Vec<&String> = facts.interfaces.iter().filter(is_off).collect();
         let nat = facts.servers().iter().any(|(address, methods)| {
             Family::of(*address) == family && methods.contains(&Method::Nat)
         });
@@ -211,7 +213,7 @@ fn examine_forwarding(facts: &Facts, findings: &mut Vec<Finding>) {
                 Finding::warn("forwarding", what, mend)
             }
         };
-        if !is_on(&whole) && off.len() == facts.interfaces.len() {
+        if !whole_on && off.len() == facts.interfaces.len() {
             findings.push(finding(
                 format!("{name} packets are not forwarded: replies and ICMP errors get lost here"),
                 whole.command(1),

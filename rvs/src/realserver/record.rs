@@ -51,7 +51,8 @@ impl Store {
     pub(crate) fn open() -> anyhow::Result<Self> {
         fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
         let path = Path::new(DIRECTORY).join(format!("{}.json", namespace_name()?));
-        let lock_path = path.with_extension("lock");
+        // One for all namespaces, so that none is left behind with each.
+        let lock_path = Path::new(DIRECTORY).join("realserver.lock");
         let lock = File::create(&lock_path)
             .with_context(|| format!("cannot write {}", lock_path.display()))?;
         lock.lock()
@@ -111,7 +112,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Record>> {
 }
 
 /// `realserver`, and in any namespace but the machine's first with its number.
-pub(crate) fn namespace_name() -> anyhow::Result<String> {
+fn namespace_name() -> anyhow::Result<String> {
     let number = |path: &str| fs::metadata(path).map(|data| data.ino());
     let own = number("/proc/thread-self/ns/net").context("cannot tell the network namespace")?;
     // Without rights to see it, process 1 is taken to be elsewhere.

@@ -445,6 +445,16 @@ fn forwarding() {
             "sysctl -w net.ipv4.conf.eth1.forwarding=1",
         )],
     );
+    // An interface that is not there yet has no say of its own.
+    case(
+        |facts| {
+            facts
+                .forwarding
+                .retain(|key, _| !key.to_string().contains("ipv4.conf"));
+            off(facts, "ip_forward");
+        },
+        &[(Fail, "forwarding", "sysctl -w net.ipv4.ip_forward=1")],
+    );
     // What `all` says does not matter where each interface says otherwise.
     case(|facts| off(facts, "ip_forward"), &[]);
     case(
