@@ -2,7 +2,11 @@
 
 use rvs_core::{Action, ChecksumChange, Hop, Packet, checksum};
 
-use crate::place::{self, Route};
+use crate::{
+    Surroundings,
+    native::resolved,
+    place::{self, Route},
+};
 
 /// How the packet left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,11 @@ impl Frame {
             routes,
             sent: None,
         }
+    }
+
+    /// An ordinary packet, with the routes of [`place`].
+    pub fn with_place_routes(bytes: &[u8], surroundings: &Surroundings) -> Self {
+        Self::new(bytes, resolved(surroundings))
     }
 
     /// A super-packet: segments, and bytes of payload in each.

@@ -58,6 +58,9 @@ pub fn pair_of<'a, const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
 
 /// Ends the connection whose *request* slot is `slot`, its reply slot first; says whether this call
 /// ended the request slot, and so has to release the connection's counts.
+///
+/// One that is not confirmed yet is left to its maker: of its reply slot killed and its request slot
+/// confirmed in between, half a connection would remain.
 #[inline(always)]
 pub fn kill_connection<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
@@ -66,6 +69,9 @@ pub fn kill_connection<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Siz
     paired: bool,
     now: u32,
 ) -> bool {
+    if tag::state(seen) != tag::LIVE {
+        return false;
+    }
     if paired
         && let Some((_, pair, pair_seen)) = pair_of(store, slot)
         && Link(pair.head.link.load()).role() == Role::Reply

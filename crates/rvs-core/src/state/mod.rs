@@ -70,6 +70,10 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     if !tag::readable(request_tag) {
         return GONE;
     }
+    // It may yet give way to a twin: its server does not count it, so nothing may move or release counts.
+    if tag::state(request_tag) == tag::FRESH {
+        return SERVE;
+    }
     let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
     let number = State(slot.head.state.load()).number();
     let closed = number == TcpState::TimeWait as u32 || number == TcpState::Close as u32;

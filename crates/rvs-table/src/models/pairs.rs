@@ -84,6 +84,36 @@ fn ending_against_making() {
     });
 }
 
+/// A CPU finds a connection that another is still making, and ends it.
+#[test]
+fn ending_while_making() {
+    let one = record(Method::Nat, 1000, 1);
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
+        let table = Table::new(8, HashKey::default());
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                table.find(&one.request_key()).is_some_and(|index| {
+                    let slot = &table.slots[index as usize];
+                    let seen = slot.head.tag.load();
+                    tag::readable(seen) && kill_connection(&*table, slot, seen, true, NOW)
+                })
+            })
+        };
+        let outcome = table.insert(&one, NOW);
+        let ended = other.join().expect("a CPU");
+        let stays = matches!(outcome, Inserted::New { .. }) && !ended;
+        assert_eq!(
+            table.find(&one.request_key()).is_some(),
+            stays,
+            "{outcome:?}"
+        );
+        assert_settled(&table);
+    });
+}
+
 /// A reader follows a pair's index while the pair's slot gets another tenant.
 #[test]
 fn a_later_tenant_is_not_taken_for_the_pair() {
