@@ -112,7 +112,9 @@ fn fill(data: usize, end: usize) -> bool {
             i += 1;
         }
         store_word(data + 26, source.to_be());
-        ((data + 34) as *mut u16).write_volatile((port as u16).to_be());
+        let port = (port as u16).to_be();
+        ((data + 34) as *mut u16).write_volatile(port);
+        ((data + plan::BALANCE) as *mut u16).write_volatile(!port);
     }
     true
 }

@@ -15,6 +15,8 @@ pub const FRAME: usize = 4;
 
 /// Bytes of the frame that are written for each packet.
 pub const FRAME_BYTES: usize = 60;
+/// Where the complement of the source port is written, so that sums over the packet stay what they are.
+pub const BALANCE: usize = 42;
 /// The first flow's source address, host order: 10.64.0.0.
 pub const FIRST_SOURCE: u32 = 0x0a40_0000;
 /// The first flow's source port.

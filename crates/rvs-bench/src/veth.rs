@@ -1,0 +1,5 @@
+//! .
+use crate::{Wanted, report::Report};
+pub(crate) fn run(_wanted: &Wanted, _report: &mut Report) -> anyhow::Result<()> {
+    Ok(())
+}
