@@ -76,6 +76,7 @@ counters! {
     ServerGone, "server_gone", Note, "The connection's server was removed, and the connection with it.";
     Rescheduled, "rescheduled", Note, "Another server was chosen, since the first already had a connection with this client address and port.";
     Spilled, "spilled", Note, "The connection's first window was full; it went to a later one.";
+    MadeRoom, "made_room", Note, "An idle connection ended early, since the table was full where a new one was to go.";
     NeighbourUnknown, "neighbour_unknown", Note, "XDP left the packet to tc, since the next hop's address was not known.";
 }
 

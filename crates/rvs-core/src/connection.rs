@@ -167,14 +167,7 @@ pub fn make_way<T: Tables>(
     let Some(server) = tables.server(server) else {
         return 0;
     };
-    let reply = Flow {
-        source: address_of(server),
-        destination: flow.source,
-        ports: server.port.load() & 0xffff | flow.ports << 16,
-        protocol: flow.protocol,
-        family: flow.family,
-        ..Flow::default()
-    };
+    let reply = reply_of(flow, server);
     let index = find(&reply);
     u32::from(if flow.is_v6() {
         tables
@@ -185,6 +178,20 @@ pub fn make_way<T: Tables>(
             .slot4(index)
             .is_some_and(|slot| end_closed(tables, &Connections4(tables), slot))
     })
+}
+
+/// What of a packet the connection table needs to know, of the packet that `server` would answer
+/// `flow` with if it were NAT's.
+#[inline(always)]
+pub(crate) fn reply_of(flow: &Flow, server: &Server) -> Flow {
+    Flow {
+        source: address_of(server),
+        destination: flow.source,
+        ports: server.port.load() & 0xffff | flow.ports << 16,
+        protocol: flow.protocol,
+        family: flow.family,
+        ..Flow::default()
+    }
 }
 
 /// Ends the connection whose reply slot is `reply` if it is closed.

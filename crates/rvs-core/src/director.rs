@@ -127,7 +127,10 @@ fn open<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
                 }
                 path.count(Counter::Rescheduled);
             }
-            FULL => return drop(path, Counter::DropTableFull),
+            FULL => {
+                path.make_room(flow, server);
+                return drop(path, Counter::DropTableFull);
+            }
             RACE.. => return drop(path, Counter::DropInsertRace),
         }
         avoid = server;

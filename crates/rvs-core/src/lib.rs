@@ -33,6 +33,7 @@ pub mod icmp;
 pub mod packet;
 pub mod parse;
 pub mod path;
+pub mod room;
 pub mod schedule;
 pub mod state;
 pub mod sweep;

@@ -1,8 +1,8 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
 use crate::{
-    Direction, Flow, Hop, Packet, Tables, connection, director, forward, icmp, parse, schedule,
-    state,
+    Direction, Flow, Hop, Packet, Tables, connection, director, forward, icmp, parse, room,
+    schedule, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -36,6 +36,11 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`connection::make_way`].
     fn make_way(&self, flow: &Flow, server: u32) -> u32 {
         connection::make_way(self, flow, server, |flow| self.find(flow))
+    }
+
+    /// See [`room::make_room`].
+    fn make_room(&self, flow: &Flow, server: u32) -> u32 {
+        room::make_room(self, flow, server)
     }
 
     /// See [`connection::find_returning`].

@@ -10,7 +10,9 @@ use rvs_abi::{
 use rvs_table::{Store, clear, elapsed, kill, pair_of, tag};
 
 use crate::{
-    Tables, state,
+    Tables,
+    room::is_idle,
+    state,
     tables::{Connections4, Connections6, Step},
 };
 
@@ -70,14 +72,10 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     if tag::state(seen) != tag::LIVE {
         return;
     }
-    let Some(settings) = tables.settings() else {
-        return;
-    };
     let link = Link(slot.head.link.load());
-    let pair = pair_of(store, slot);
     if link.role() == Role::Reply {
         // A reply slot without its request, and not one that is being made at this moment.
-        if pair.is_none()
+        if pair_of(store, slot).is_none()
             && elapsed(now, slot.head.stamp.load(), store.quarantine())
             && kill(store, slot, seen, now)
         {
@@ -98,10 +96,7 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     if server.seen.load() != sweep.pass {
         server.seen.store(sweep.pass);
     }
-    let timeout = timeout_of(settings, link.protocol(), State(slot.head.state.load()));
-    let idle = elapsed(now, slot.head.stamp.load(), timeout)
-        && pair.is_none_or(|(_, reply, _)| elapsed(now, reply.head.stamp.load(), timeout));
-    if idle && state::end(tables, store, slot, seen, now) {
+    if is_idle(tables, store, slot, now) && state::end(tables, store, slot, seen, now) {
         sweep.expired += 1;
     }
 }

@@ -10,8 +10,8 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, NONE, Path, connection, director, forward, icmp, parse, schedule,
-    state,
+    Action, Direction, Flow, Hop, NONE, Path, connection, director, forward, icmp, parse, room,
+    schedule, state,
 };
 
 use crate::{insertion, maps::Maps, skb::Skb};
@@ -86,6 +86,10 @@ impl Path for Skb {
         rvs_ask(self.context, flow, server, hop)
     }
     #[inline(always)]
+    fn make_room(&self, flow: &Flow, server: u32) -> u32 {
+        rvs_make_room(flow, server)
+    }
+    #[inline(always)]
     fn make_way(&self, flow: &Flow, server: u32) -> u32 {
         rvs_make_way(flow, server)
     }
@@ -131,6 +135,7 @@ macro_rules! packet_stage {
 
 table_stage!(rvs_find, connection::lookup, way: u32 => u32, NONE);
 table_stage!(rvs_advance, advance, index: u32, direction: u32 => u32, state::GONE);
+table_stage!(rvs_make_room, room::make_room, server: u32 => u32, 0);
 table_stage!(rvs_make_way, make_way, server: u32 => u32, 0);
 packet_stage!(rvs_request, forward::request, index: u32);
 packet_stage!(rvs_reply, forward::reply, index: u32);

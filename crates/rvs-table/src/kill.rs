@@ -5,7 +5,7 @@ use rvs_abi::{
     slot::{Link, Role},
 };
 
-use crate::{Store, elapsed, tag};
+use crate::{Store, WINDOW, elapsed, tag};
 
 /// Ends the slot at `index` if its tag is still `seen`; says whether this call did it.
 ///
@@ -81,42 +81,59 @@ pub fn kill_connection<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Siz
     kill(store, slot, seen, now)
 }
 
-/// Makes the tombstone at `index` never-used again, where no search needs to pass it: its neighbour
-/// must be never-used. Sweeping downwards so clears whole runs. Says whether it did.
+/// Makes the tombstone at `index` never-used again, where no search needs to pass it: what follows it
+/// within a window holds nothing before the next never-used slot. Says whether it did.
+///
+/// (A never-used neighbour alone would be simpler; but a table that was full once would have none,
+/// and never get any again.)
 #[inline(always)]
 pub fn clear<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
     index: u32,
     now: u32,
 ) -> bool {
-    let mask = store.mask();
-    let (Some(slot), Some(next)) = (
-        store.slot(index & mask),
-        store.slot(index.wrapping_add(1) & mask),
-    ) else {
+    let Some(slot) = store.slot(index & store.mask()) else {
         return false;
     };
     let seen = slot.head.tag.load();
     if tag::state(seen) != tag::DEAD
         || !elapsed(now, slot.head.stamp.load(), store.quarantine())
-        || tag::state(next.head.tag.load()) != tag::EMPTY
+        || !ends_searches(store, index)
+        || slot
+            .head
+            .tag
+            .cas(seen, tag::with_state(seen, tag::CLEARING))
+            != seen
     {
         return false;
     }
-    if slot
-        .head
-        .tag
-        .cas(seen, tag::with_state(seen, tag::CLEARING))
-        != seen
-    {
-        return false;
-    }
-    // Again, after the full barrier: an insertion may have taken the neighbour meanwhile. If it did
-    // not, it will find this slot CLEARING or EMPTY when it looks again, and give up.
-    let free = tag::state(next.head.tag.load()) == tag::EMPTY;
+    // Again, after the full barrier: an insertion may have taken a slot meanwhile. One that comes later
+    // will find this slot CLEARING or EMPTY when it looks again, and give up.
+    let free = ends_searches(store, index);
     slot.head.tag.swap(tag::with_state(
         seen,
         if free { tag::EMPTY } else { tag::DEAD },
     ));
     free
+}
+
+/// Whether searches that come to `index` may end there: behind it, as far as they would go on, there
+/// are only tombstones, or tombstones and a never-used slot.
+#[inline(always)]
+fn ends_searches<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
+    store: &S,
+    index: u32,
+) -> bool {
+    let mask = store.mask();
+    for step in 1..WINDOW {
+        let Some(slot) = store.slot(index.wrapping_add(step) & mask) else {
+            return false;
+        };
+        match tag::state(slot.head.tag.load()) {
+            tag::EMPTY => return true,
+            tag::DEAD => {}
+            _ => return false,
+        }
+    }
+    true
 }

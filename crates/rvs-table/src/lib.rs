@@ -20,8 +20,8 @@
 //!   a full barrier and then looks again; who finds a confirmed twin adopts it, who finds one that
 //!   is about to confirm gives up and drops its packet. Nobody spins, and nobody waits.
 //! - **Reachable.** A search ends at a never-used slot, so no slot before a live one in its window
-//!   may become never-used. Clearing marks the tombstone, *then* looks at its neighbour; inserting
-//!   takes the neighbour, *then* looks at the tombstone: one of the two sees the other.
+//!   may become never-used. Clearing marks the tombstone, *then* looks at the slots behind it; inserting
+//!   takes one of those, *then* looks at the tombstone: one of the two sees the other.
 //! - **Quarantine.** A dead slot is not written again before [`Store::quarantine`] ticks have gone by,
 //!   longer than any program run that may still read it. (BPF gives no grace period on arrays.)
 //! - **Pairs.** A NAT connection's reply slot is confirmed before its request slot, and both or

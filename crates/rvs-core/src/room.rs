@@ -1,0 +1,120 @@
+//! Room in a full table: connections that the sweep would end when it came by, ended early.
+//!
+//! The sweep is driven by the daemon. While there is none, or while it cannot keep up, a new
+//! connection that finds no free slot ends what lies idle in its way. The slots rest like all dead
+//! ones, so it is the client's next try that finds them free.
+
+use rvs_abi::{
+    Counter, Role, Slot,
+    slot::{Link, State},
+};
+use rvs_table::{Hash, Store, WINDOW, elapsed, pair_of, tag};
+
+use crate::{
+    Flow, Tables,
+    connection::reply_of,
+    state, sweep,
+    tables::{Connections4, Connections6, Step},
+};
+
+/// Ends idle connections in the first windows of the tuples that a connection of `flow` with `server`
+/// would have. How many.
+#[inline(always)]
+pub fn make_room<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u32 {
+    let Some(server) = tables.server(server) else {
+        return 0;
+    };
+    let reply = reply_of(flow, server);
+    let (own, others) = if flow.is_v6() {
+        let key = Connections6(tables).hash_key();
+        (
+            Hash::of(&flow.key::<4>(), key),
+            Hash::of(&reply.key::<4>(), key),
+        )
+    } else {
+        let key = Connections4(tables).hash_key();
+        (
+            Hash::of(&flow.key::<1>(), key),
+            Hash::of(&reply.key::<1>(), key),
+        )
+    };
+    let mut room = Room {
+        request: own.home(0),
+        reply: others.home(0),
+        is_v6: u32::from(flow.is_v6()),
+        ended: 0,
+    };
+    tables.repeat(WINDOW * 2, &mut room);
+    room.ended
+}
+
+/// The search, window by window.
+struct Room {
+    request: u32,
+    reply: u32,
+    is_v6: u32,
+    ended: u32,
+}
+
+impl<T: Tables> Step<T> for Room {
+    #[inline(always)]
+    fn step(&mut self, tables: &T, round: u32) -> bool {
+        let home = if round < WINDOW {
+            self.request
+        } else {
+            self.reply
+        };
+        let place = home.wrapping_add(round % WINDOW);
+        let ended = if self.is_v6 != 0 {
+            end_idle(tables, &Connections6(tables), place)
+        } else {
+            end_idle(tables, &Connections4(tables), place)
+        };
+        if ended {
+            tables.count(Counter::MadeRoom);
+            self.ended += 1;
+        }
+        true
+    }
+}
+
+/// Ends the connection that holds the slot, if it is idle.
+#[inline(always)]
+fn end_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    place: u32,
+) -> bool {
+    let Some(slot) = store.slot(place & store.mask()) else {
+        return false;
+    };
+    let now = tables.now();
+    let seen = slot.head.tag.load();
+    let request = match Link(slot.head.link.load()).role() {
+        Role::Request => Some((slot, seen)),
+        Role::Reply => pair_of(store, slot).map(|(_, request, tag)| (request, tag)),
+    };
+    request.is_some_and(|(request, request_seen)| {
+        tag::state(seen) == tag::LIVE
+            && is_idle(tables, store, request, now)
+            && state::end(tables, store, request, request_seen, now)
+    })
+}
+
+/// Whether neither direction of the connection was used within its state's time-out.
+#[inline(always)]
+pub(crate) fn is_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    request: &Slot<N, PAD>,
+    now: u32,
+) -> bool {
+    let Some(settings) = tables.settings() else {
+        return false;
+    };
+    let protocol = Link(request.head.link.load()).protocol();
+    let timeout = sweep::timeout_of(settings, protocol, State(request.head.state.load()));
+    elapsed(now, request.head.stamp.load(), timeout)
+        && pair_of(store, request)
+            .is_none_or(|(_, reply, _)| elapsed(now, reply.head.stamp.load(), timeout))
+}
