@@ -34,12 +34,13 @@ fn simulate(full: f64, method: Method) -> Load {
     table.probes();
     for (record, index) in &made {
         assert_eq!(table.find(&record.request_key()), Some(*index));
-        assert_eq!(
-            table.find(&record.reply_key()).is_some(),
-            method == Method::Nat
-        );
     }
-    let hit = table.probes() as f64 / (made.len() * 2) as f64;
+    let hit = table.probes() as f64 / made.len() as f64;
+    for (record, _) in &made {
+        let reply = table.find(&record.reply_key());
+        assert_eq!(reply.is_some(), method == Method::Nat);
+    }
+    table.probes();
     for client in 0..attempts {
         let stranger = record(method, client, 9);
         assert_eq!(table.find(&stranger.request_key()), None);
@@ -69,7 +70,7 @@ fn half_a_table_refuses_nothing() {
         let load = simulate(0.5, method);
         assert!(load.refused == 0.0);
         assert!(
-            load.hit < 4.0 && load.miss < 8.0,
+            load.hit < 2.0 && load.miss < 8.0,
             "{} {}",
             load.hit,
             load.miss
@@ -81,9 +82,9 @@ fn half_a_table_refuses_nothing() {
 fn seven_tenths_of_a_table_refuse_almost_nothing() {
     for method in [Method::Direct, Method::Nat] {
         let load = simulate(0.7, method);
-        assert!(load.refused < 1e-4, "{}", load.refused);
+        assert!(load.refused < 3e-4, "{}", load.refused);
         assert!(
-            load.hit < 8.0 && load.miss < 16.0,
+            load.hit < 3.0 && load.miss < 18.0,
             "{} {}",
             load.hit,
             load.miss
