@@ -3,6 +3,7 @@
 //! Each command is a module with `Args` and `run`, and one line each in [`Command`] and [`main`]. What belongs
 //! to RVS itself is not here: nothing that a director needs at run time may depend on this program.
 
+mod demo;
 mod guest;
 mod process;
 mod setup;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Guest(args) => guest::run(&args),
     };
@@ -40,6 +42,8 @@ struct Cli {
 enum Command {
     /// Install what building and testing RVS needs on Debian 12, and say why.
     Setup(setup::Args),
+    /// Show a director at work: real requests by every method, and a daemon that dies; needs root.
+    Demo(demo::Args),
     /// Run every test: the workspace, the model checks, the guest; needs root.
     Test(test::Args),
     /// Run a command as root in a throw-away guest with a stock Debian kernel (Linux 6.1).
