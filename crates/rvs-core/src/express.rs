@@ -86,7 +86,7 @@ pub fn express<P: Path>(path: &mut P) -> Action {
     } else {
         hop = forward::hop_to(server, now);
     }
-    if hop.ifindex == 0 || flow.largest > hop.mtu {
+    if hop.ifindex == 0 || flow.largest > hop.mtu || !path.can_transmit(&hop) {
         return Action::Pass;
     }
     if hop.macs_known == 0 {

@@ -93,6 +93,12 @@ pub trait Packet {
     /// holds the packet's size when called; afterwards at least that if it fits, else what fits.
     fn route(&self, family: u32, destination: &[u32; 4], source: &[u32; 4], hop: &mut Hop) -> bool;
 
+    /// Whether this program can send to the hop's interface. XDP can only where it runs itself: to a
+    /// bridge, a VLAN or a device without XDP its frames would be lost.
+    fn can_transmit(&self, _hop: &Hop) -> bool {
+        true
+    }
+
     /// Sends the packet to `hop`, which fills in the link addresses.
     fn transmit(&mut self, hop: &Hop) -> Action;
 

@@ -143,6 +143,13 @@ pub fn is_own_mac(ifindex: u32, mac: [u32; 2]) -> bool {
     })
 }
 
+/// Whether the express way runs on interface `ifindex`.
+#[inline(always)]
+pub fn has_express(ifindex: u32) -> bool {
+    let device: Option<&Device> = reference!(DEVICES, ifindex & (device::DEVICES - 1));
+    device.is_some_and(|device| device.ifindex.load() == ifindex)
+}
+
 #[inline(always)]
 pub fn count(counter: Counter) {
     if let Some(counts) = COUNTS.get_ptr_mut(0) {

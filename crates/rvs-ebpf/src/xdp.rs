@@ -220,6 +220,11 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn can_transmit(&self, hop: &Hop) -> bool {
+        maps::has_express(hop.ifindex)
+    }
+
+    #[inline(always)]
     fn transmit(&mut self, hop: &Hop) -> Action {
         let Some(place) = self.at::<12>(0) else {
             return Action::Drop;
