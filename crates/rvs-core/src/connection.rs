@@ -281,7 +281,10 @@ fn restore_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
             MADE
         }
         Inserted::Exists(index) => {
-            if let Some(slot) = store.slot(index) {
+            // One that goes to another server here has a life of its own.
+            if let Some(slot) = store.slot(index)
+                && slot.head.server.load() == insertion.server
+            {
                 state::catch_up(server, slot, insertion);
             }
             EXISTS

@@ -200,6 +200,11 @@ impl Outcome {
         self.verdict
     }
 
+    /// The counters that moved.
+    pub fn counters(&self) -> &[Counter] {
+        &self.counters
+    }
+
     /// The bytes in the end.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -208,12 +213,6 @@ impl Outcome {
     /// The same without the note that XDP left a packet to tc.
     pub fn without(mut self, counter: Counter) -> Self {
         self.counters.retain(|counted| *counted != counter);
-        self
-    }
-
-    /// The same with link addresses and IPv4's identification blanked, which the kernel chooses.
-    pub fn with_identification(mut self, identification: [u8; 2]) -> Self {
-        self.bytes[18..20].copy_from_slice(&identification);
         self
     }
 }

@@ -90,6 +90,10 @@ pub struct World {
     pub schedules: bool,
     /// ICMP errors that may be sent in a tick.
     pub icmp_per_tick: u32,
+    /// Ticks for which the dead rest.
+    pub quarantine: u32,
+    /// Whether connections are idle as soon as they are made.
+    pub idle_at_once: bool,
 }
 
 impl World {
@@ -100,6 +104,8 @@ impl World {
             slots: 1024,
             schedules: true,
             icmp_per_tick: 1000,
+            quarantine: 1_000_000_000,
+            idle_at_once: false,
         }
     }
 
@@ -183,7 +189,7 @@ impl World {
         }
         settings.mask4.store(self.slots - 1);
         settings.mask6.store(self.slots - 1);
-        settings.quarantine.store(1_000_000_000);
+        settings.quarantine.store(self.quarantine);
         settings.flags.store(if self.schedules {
             Settings::SCHEDULE
         } else {
@@ -196,6 +202,11 @@ impl World {
             word.store(seconds * 250);
         }
         settings.timeouts[UDP_TIMEOUT].store(300 * 250);
+        if self.idle_at_once {
+            for word in &settings.timeouts {
+                word.store(0);
+            }
+        }
         settings
     }
 }

@@ -104,6 +104,26 @@ fn refused(family: Family) -> Vec<Case> {
             Step::drops(&syn(40001), Counter::DropTableFull),
         ],
     ));
+    for (method, slots) in [(Method::Direct, 1), (Method::Nat, 2)] {
+        let world = World {
+            quarantine: 0,
+            idle_at_once: true,
+            ..one(family, 6, method).slots(slots)
+        };
+        cases.push(Case::new(
+            name(&format!(
+                "{method:?}: a full table ends what is idle, for the client's next try"
+            )),
+            &world,
+            vec![
+                at(40000, method, 0, 0).opens(0, 1, 0),
+                Step::drops(&syn(40001), Counter::DropTableFull)
+                    .counts(&[Counter::MadeRoom])
+                    .census(0, 0, 0),
+                at(40001, method, 0, 0).opens(0, 1, 0),
+            ],
+        ));
+    }
     cases.push(Case::new(
         name("a table with room for half a NAT connection has none"),
         &nat.clone().slots(1),
