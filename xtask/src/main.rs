@@ -3,6 +3,7 @@
 //! Each command is a module with `Args` and `run`, and one line each in [`Command`] and [`main`]. What belongs
 //! to RVS itself is not here: nothing that a director needs at run time may depend on this program.
 
+mod bench;
 mod demo;
 mod guest;
 mod process;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Guest(args) => guest::run(&args),
     };
     done.unwrap_or_else(|error| {
@@ -46,6 +48,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every test: the workspace, the model checks, the guest; needs root.
     Test(test::Args),
+    /// Measure a director, in one table; needs root and a quiet machine.
+    Bench(bench::Args),
     /// Run a command as root in a throw-away guest with a stock Debian kernel (Linux 6.1).
     Guest(guest::Args),
 }

@@ -24,14 +24,22 @@ use rvs_lab::{Host, Lab};
 use crate::frame::{self, Kind};
 
 #[path = "../../rvs-ebpf/src/plan.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the file is shared with the feeding programs"
+)]
 pub(crate) mod plan;
 
 /// The feeding programs.
 pub(crate) static FEED: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
-const SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 1, 0, 21), Ipv4Addr::new(10, 1, 0, 22)];
+/// Where all services are.
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+/// The real servers.
+pub(crate) const SERVERS: [Ipv4Addr; 2] =
+    [Ipv4Addr::new(10, 1, 0, 21), Ipv4Addr::new(10, 1, 0, 22)];
 /// Test runs come in by the loopback unless told otherwise.
 const LOOPBACK: u32 = 1;
 /// Packets of one test run while connections are made: short enough for next hops to stay valid.
@@ -64,12 +72,13 @@ pub(crate) struct Bed {
     mac: [u8; 6],
     ifindex: u32,
     maps: PathBuf,
+    host: Host,
     _lab: Lab,
 }
 
 impl Bed {
     /// A director with one TCP service of two servers and a table of `slots` slots. The calling thread
-    /// moves into the director's namespace.
+    /// moves into the director's namespace, and again for each measurement.
     pub(crate) fn new(method: Method, slots: u64, slots_v6: u64) -> Result<Self> {
         let lab = Lab::new()?;
         let host = lab.host("director")?;
@@ -112,6 +121,7 @@ impl Bed {
             mac,
             ifindex,
             maps,
+            host,
             _lab: lab,
         };
         bed.prepare()?;
@@ -279,6 +289,8 @@ impl Bed {
 
     /// Sets what the feed sends, and to which program.
     fn aim(&mut self, hook: Hook, measured: Measured, words: [u32; plan::WORDS]) -> Result<()> {
+        // The interface of the test run's context is looked for where the thread is.
+        self.host.enter()?;
         write_plan(&mut self.feed, words)?;
         let (array, ours, nothing) = match hook {
             Hook::Xdp => ("XDP_TARGET", "rvs_express", "bench_nothing"),
@@ -325,6 +337,8 @@ impl Bed {
             0,
         ];
         devices.set(LOOPBACK, device, 0)?;
+        // The interface that frames leave by is one that XDP runs on.
+        devices.set(self.ifindex % devices.len(), [self.ifindex, 0, 0, 0], 0)?;
         Ok(())
     }
 }
@@ -335,7 +349,8 @@ const SINGLES: u32 = 20_000;
 /// The settings of a director on these interfaces of a host, for tc alone.
 pub(crate) fn settings(host: &Host, interfaces: &[&str]) -> Result<Director> {
     let interfaces: Result<Vec<_>, _> = interfaces.iter().map(|name| name.parse()).collect();
-    let name = format!("bench-{}-{}", host.name(), std::process::id());
+    // The namespace's name is that of one lab's host; bpffs is everybody's.
+    let name = host.namespace().replacen("rvs-", "bench-", 1);
     let mut settings = Director::new(name.parse()?, interfaces?);
     settings.attach = Attach::Tc;
     Ok(settings)

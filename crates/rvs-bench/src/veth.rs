@@ -1,5 +1,319 @@
-//! .
-use crate::{Wanted, report::Report};
-pub(crate) fn run(_wanted: &Wanted, _report: &mut Report) -> anyhow::Result<()> {
+//! Packets a second over veth: client, director and sink on one CPU, 60-byte UDP.
+//!
+//! The client sends live frames of the feeding program (`BPF_F_TEST_XDP_LIVE_FRAMES`), the sink counts
+//! and drops them at XDP. Each director has a network of its own; they are measured in turns.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    Ebpf,
+    maps::PerCpuArray,
+    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode},
+};
+use rvs_config::{Attach, Method};
+use rvs_dataplane::{Dataplane, Origin, hops::Hop};
+use rvs_lab::{Host, Lab};
+
+use crate::{
+    Wanted,
+    bed::{self, SERVERS, VIP, plan},
+    frame::{self, Kind},
+    machine,
+    report::{Report, Row, Target, median},
+    testrun::on_a_thread,
+};
+
+const FLOWS: u32 = 1024;
+const FRAMES: u32 = 1 << 16;
+const BATCH: u32 = 64;
+const TIME: Duration = Duration::from_millis(400);
+const NFTABLES: &str = "nftables DNAT";
+
+/// All rows.
+pub(crate) fn run(wanted: &Wanted, report: &mut Report) -> Result<()> {
+    let names: Vec<String> = Kinds::ALL
+        .iter()
+        .flat_map(|kind| [kind.row("pps"), kind.row("CPU")])
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if !wanted.any(&names) {
+        return Ok(());
+    }
+    on_a_thread(|| {
+        let cpu = machine::pin()?;
+        let mut lines = Vec::new();
+        let done = Kinds::ALL
+            .iter()
+            .try_for_each(|kind| Ok(lines.push((*kind, Line::new(*kind)?))))
+            .and_then(|()| measure(&mut lines, cpu, wanted, report));
+        for (_, line) in lines {
+            line.close()?;
+        }
+        done
+    })
+}
+
+fn measure(
+    lines: &mut [(Kinds, Line)],
+    cpu: usize,
+    wanted: &Wanted,
+    report: &mut Report,
+) -> Result<()> {
+    let mut found = vec![(Vec::new(), Vec::new()); lines.len()];
+    for (_, line) in lines.iter_mut() {
+        line.run(cpu, TIME / 4)?;
+    }
+    for _ in 0..wanted.runs {
+        for ((_, line), (rates, costs)) in lines.iter_mut().zip(&mut found) {
+            let (rate, cost) = line.run(cpu, TIME)?;
+            rates.push(rate);
+            costs.push(cost);
+        }
+    }
+    let medians: Vec<(f64, f64)> = found
+        .iter()
+        .map(|(rates, costs)| (median(rates), median(costs)))
+        .collect();
+    let of = |wanted: Kinds| {
+        lines
+            .iter()
+            .position(|(kind, _)| *kind == wanted)
+            .and_then(|place| medians.get(place).copied())
+            .unwrap_or_default()
+    };
+    let (nft, nft_cost) = of(Kinds::Nftables);
+    for kind in Kinds::ALL {
+        let (rate, cost) = of(kind);
+        let rate = Row::new(&kind.row("pps"), "Mpps", rate);
+        let cost = Row::new(&kind.row("CPU"), "ns", cost);
+        let target = match kind {
+            Kinds::XdpNat => Target::Ratio(3.5),
+            Kinds::TcNat => Target::Ratio(1.25),
+            Kinds::Nftables | Kinds::Forwarding => Target::None,
+        };
+        if kind == Kinds::Nftables {
+            report.add(rate);
+            report.add(cost);
+        } else {
+            report.add(rate.against(NFTABLES, nft).target(target));
+            report.add(cost.against(NFTABLES, nft_cost));
+        }
+    }
     Ok(())
+}
+
+/// What stands in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kinds {
+    XdpNat,
+    TcNat,
+    Nftables,
+    Forwarding,
+}
+
+impl Kinds {
+    const ALL: [Self; 4] = [Self::XdpNat, Self::TcNat, Self::Nftables, Self::Forwarding];
+
+    fn row(self, what: &str) -> String {
+        let name = match self {
+            Self::XdpNat => "xdp nat",
+            Self::TcNat => "tc nat",
+            Self::Nftables => "nftables nat",
+            Self::Forwarding => "kernel forwarding",
+        };
+        format!("{name} {what} over veth")
+    }
+}
+
+/// Client, director and sink.
+struct Line {
+    dataplane: Option<Dataplane>,
+    hop: Hop,
+    client: Host,
+    ifindex: u32,
+    words: [u32; plan::WORDS],
+    feed: Ebpf,
+    sink: Ebpf,
+    _lab: Lab,
+}
+
+impl Line {
+    fn new(kind: Kinds) -> Result<Self> {
+        let lab = Lab::new()?;
+        let (client, director, sink) = (
+            lab.host("client")?,
+            lab.host("director")?,
+            lab.host("sink")?,
+        );
+        lab.link(&client, "eth0", &director, "eth0")?;
+        lab.link(&director, "eth1", &sink, "eth0")?;
+        director.sysctl("net.ipv4.ip_forward", "1")?;
+        director.add_address("eth0", "10.0.0.10/24")?;
+        director.add_vip("eth0", IpAddr::V4(VIP))?;
+        director.add_address("eth1", "10.1.0.1/24")?;
+        let gateway = Ipv4Addr::new(10, 0, 0, 2);
+        director.neighbour("eth0", IpAddr::V4(gateway), client.mac("eth0")?)?;
+        director.route(&["add", "10.64.0.0/10", "via", &gateway.to_string()])?;
+        for server in SERVERS {
+            director.neighbour("eth1", IpAddr::V4(server), sink.mac("eth0")?)?;
+        }
+        // What veth receives from XDP elsewhere, it takes in only with NAPI, which GRO brings.
+        director.run(&["ethtool", "-K", "eth0", "gro", "on"])?;
+
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&sink.mac("eth0")?);
+        macs[6..].copy_from_slice(&director.mac("eth1")?);
+        let hop = Hop {
+            ifindex: director.ifindex("eth1")?,
+            gateway: None,
+            source: Some(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1))),
+            mtu: 1500,
+            local: false,
+            macs: Some(macs),
+        };
+        let mut sink_object = bed::load_feed()?;
+        sink.in_namespace(|| -> Result<()> {
+            let program: &mut Xdp = bed::program(&mut sink_object, "bench_sink")?;
+            program.attach("eth0", XdpMode::Driver)?;
+            Ok(())
+        })??;
+        let destination = if kind == Kinds::Forwarding {
+            SERVERS[0]
+        } else {
+            VIP
+        };
+        let macs = (director.mac("eth0")?, client.mac("eth0")?);
+        Ok(Self {
+            dataplane: director_of(kind, &director)?,
+            hop,
+            ifindex: client.ifindex("eth0")?,
+            words: frame::plan_of(Kind::Udp, macs, destination, FLOWS),
+            client,
+            feed: bed::load_feed()?,
+            sink: sink_object,
+            _lab: lab,
+        })
+    }
+
+    /// Sends for a while: million packets a second that arrived, and the CPU's nanoseconds for each.
+    fn run(&mut self, cpu: usize, time: Duration) -> Result<(f64, f64)> {
+        self.client.enter()?;
+        bed::write_plan(&mut self.feed, self.words)?;
+        if let Some(dataplane) = &mut self.dataplane {
+            dataplane.apply_hops(&SERVERS.map(|server| (IpAddr::V4(server), Some(self.hop))));
+        }
+        let (arrived, busy) = (self.arrived()?, busy(cpu)?);
+        let start = Instant::now();
+        let mut sent = 0_u64;
+        while start.elapsed() < time {
+            self.send()?;
+            sent += u64::from(FRAMES);
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let busy = self::busy(cpu)? - busy;
+        let arrived = self.arrived()? - arrived;
+        ensure!(
+            arrived * 10 > sent * 8,
+            "{arrived} of {sent} frames arrived: {:?}",
+            self.dataplane.as_ref().map(Dataplane::counters)
+        );
+        let packets = arrived as f64;
+        Ok((packets / seconds / 1e6, busy * 1e9 / packets))
+    }
+
+    fn send(&mut self) -> Result<()> {
+        let data = frame::plan_bytes(&self.words);
+        // struct xdp_md: data_end, ingress_ifindex.
+        let mut context = [0; 24];
+        context[4..8].copy_from_slice(&(data.len() as u32).to_ne_bytes());
+        context[12..16].copy_from_slice(&self.ifindex.to_ne_bytes());
+        let options = TestRunOptions {
+            data_in: Some(&data),
+            ctx_in: Some(&context),
+            repeat: FRAMES,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::new()
+        };
+        let program: &mut Xdp = bed::program(&mut self.feed, "bench_feed")?;
+        program.test_run(options)?;
+        Ok(())
+    }
+
+    fn arrived(&self) -> Result<u64> {
+        let map = self.sink.map("ARRIVED").context("ARRIVED")?;
+        let counts = PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0)?;
+        Ok(counts.iter().sum())
+    }
+
+    fn close(self) -> Result<()> {
+        self.dataplane.map_or(Ok(()), Dataplane::detach)?;
+        Ok(())
+    }
+}
+
+/// Sets up what stands in the middle.
+fn director_of(kind: Kinds, director: &Host) -> Result<Option<Dataplane>> {
+    let attach = match kind {
+        Kinds::XdpNat => Attach::Xdp,
+        Kinds::TcNat => Attach::Tc,
+        Kinds::Nftables => {
+            nftables(director, "udp")?;
+            return Ok(None);
+        }
+        Kinds::Forwarding => return Ok(None),
+    };
+    let mut settings = bed::settings(director, &["eth0", "eth1"])?;
+    settings.attach = attach;
+    let (mut dataplane, _) = director.in_namespace(|| Dataplane::open(&settings))??;
+    dataplane.add_service(
+        &bed::service("udp", Method::Nat, &SERVERS)?,
+        Origin::Runtime,
+    )?;
+    Ok(Some(dataplane))
+}
+
+/// The same by nftables: round robin over the servers, remembered by conntrack.
+pub(crate) fn nftables(director: &Host, protocol: &str) -> Result<()> {
+    director.run(&["nft", "add table ip bench"])?;
+    director.run(&[
+        "nft",
+        "add chain ip bench pre { type nat hook prerouting priority -100; }",
+    ])?;
+    let servers: Vec<String> = SERVERS
+        .iter()
+        .enumerate()
+        .map(|(number, server)| format!("{number} : {server}"))
+        .collect();
+    director.run(&[
+        "nft",
+        &format!(
+            "add rule ip bench pre ip daddr {VIP} {protocol} dport 80 dnat to numgen inc mod {} map {{ {} }}",
+            SERVERS.len(),
+            servers.join(", ")
+        ),
+    ])?;
+    Ok(())
+}
+
+/// Seconds that a CPU was not idle (proc_stat(5)).
+fn busy(cpu: usize) -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("cpu{cpu} ")))
+        .context("no such CPU in /proc/stat")?;
+    let ticks: Vec<f64> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    // user, nice, system, (idle, iowait), irq, softirq
+    let busy: f64 = [0, 1, 2, 5, 6]
+        .iter()
+        .filter_map(|place| ticks.get(*place))
+        .sum();
+    Ok(busy / rustix::param::clock_ticks_per_second() as f64)
 }

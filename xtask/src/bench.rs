@@ -1,0 +1,58 @@
+//! `cargo xtask bench`: builds `rvs-bench` in release and runs it; what it measures and how is in
+//! `docs/bench.md`. It needs root, and a quiet machine.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{process, setup};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also write the rows to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only rows whose name contains this.
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Runs of each row, of which the median is taken [default: 5].
+    #[arg(long, value_name = "N")]
+    runs: Option<usize>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    setup::ensure()?;
+    process::run(process::cargo().args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "rvs-bench",
+    ]))?;
+    let mut command = process::cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "rvs-bench",
+        "--",
+    ]);
+    if let Some(file) = &args.json {
+        // The program runs at the repository's root, wherever we were called.
+        command.arg("--json").arg(std::path::absolute(file)?);
+    }
+    if let Some(pattern) = &args.only {
+        command.args(["--only", pattern]);
+    }
+    if let Some(runs) = args.runs {
+        command.args(["--runs", &runs.to_string()]);
+    }
+    let status = command.status()?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
