@@ -82,8 +82,9 @@ impl WeightedRoundRobin {
         let last = self.at;
         let (mut place, mut last_pass, mut restarted, mut stop) = (last, false, false, None);
         loop {
-            for at in place.map_or(0, |place| place + 1)..weights.len() {
-                if i64::from(weights[at]) >= self.current {
+            let from = place.map_or(0, |place| place + 1);
+            for (at, weight) in weights.iter().enumerate().skip(from) {
+                if i64::from(*weight) >= self.current {
                     self.at = Some(at);
                     return Some(at);
                 }

@@ -241,7 +241,7 @@ fn verify(packet: &[u8]) -> Result<(), TestCaseError> {
                 );
             }
             Some(TransportHeader::Icmpv6(icmp)) => {
-                let kind = icmp.icmp_type.clone();
+                let kind = icmp.icmp_type;
                 let whole = Icmpv6Header::with_checksum(kind, ip.source, ip.destination, payload);
                 prop_assert_eq!(icmp.checksum, whole.expect("short").checksum);
             }

@@ -11,7 +11,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    programs::{Program, ProgramError},
+    programs::{Program, ProgramError, Xdp},
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -89,11 +89,11 @@ fn open() -> Ebpf {
 }
 
 fn load(program: &mut Program) -> Result<(), ProgramError> {
-    match program {
-        Program::SchedClassifier(program) => program.load(),
-        Program::Xdp(program) => program.load(),
-        other => panic!("a program of type {:?}", other.prog_type()),
+    if let Program::SchedClassifier(program) = program {
+        return program.load();
     }
+    let program: &mut Xdp = program.try_into()?;
+    program.load()
 }
 
 /// What the verifier says about a program that it takes. aya hands its log on only when loading

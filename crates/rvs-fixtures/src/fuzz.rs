@@ -9,8 +9,11 @@ pub use frames::{decapsulate, express_equals_director, frame};
 pub use table::insertion;
 pub use text::config;
 
+/// What a target does with its input.
+pub type Body = fn(&[u8]);
+
 /// Every target, by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, Body); 5] = [
     ("config", config),
     ("decapsulate", decapsulate),
     ("express_equals_director", express_equals_director),

@@ -264,8 +264,7 @@ impl Recipe {
         let body = match &self.transport {
             Transport::Icmp6(kind) => {
                 let header =
-                    Icmpv6Header::with_checksum(kind.clone(), source, destination, &self.payload)
-                        .unwrap();
+                    Icmpv6Header::with_checksum(*kind, source, destination, &self.payload).unwrap();
                 [header.to_bytes().as_slice(), &self.payload].concat()
             }
             Transport::Tcp(_) | Transport::Udp { .. } | Transport::Icmp4(_) | Transport::Raw(_) => {

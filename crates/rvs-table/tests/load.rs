@@ -28,7 +28,9 @@ fn simulate(full: f64, method: Method) -> Load {
         match table.insert(&record, 1) {
             Inserted::New { index, .. } => made.push((record, index)),
             Inserted::Full => refused += 1,
-            other => panic!("{other:?}"),
+            other @ (Inserted::Exists(_) | Inserted::ReplyTaken | Inserted::Race) => {
+                panic!("{other:?}")
+            }
         }
     }
     table.probes();

@@ -48,7 +48,7 @@ impl Kind {
     fn message(&self, from: IpAddr, to: IpAddr, quote: &[u8]) -> Recipe {
         match self {
             Self::V4(_, kind) => Recipe::icmp4(from, to, kind.clone(), quote),
-            Self::V6(_, kind) => Recipe::icmp6(from, to, kind.clone(), quote),
+            Self::V6(_, kind) => Recipe::icmp6(from, to, *kind, quote),
         }
     }
 }

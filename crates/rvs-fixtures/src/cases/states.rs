@@ -92,8 +92,8 @@ pub(super) fn cases() -> Vec<Case> {
                 to("PA", Method::Direct),
                 to("FA", Method::Direct).census(0, 0, 1),
                 to("A", Method::Direct),
-                // FIN wait is not closed: the connection is taken up again.
-                to("S", Method::Direct).census(0, 1, 0),
+                // The server's FIN goes another way: a SYN tells that the connection is over.
+                again(Method::Direct),
                 to("R", Method::Direct),
                 to("A", Method::Direct),
                 to("R", Method::Direct).census(0, 0, 1),

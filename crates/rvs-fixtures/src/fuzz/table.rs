@@ -66,7 +66,7 @@ fn insert(memory: &Memory, choices: &mut Choices<'_>) {
     let insertion = Insertion {
         client: place::words(family.client()),
         virtual_address: place::words(family.vip(choices.below(4))),
-        ports: u32::from(choices.byte()) | 80_u32.to_be() >> 16 << 16,
+        ports: u32::from(choices.byte()) | u32::from(80_u16.to_be()) << 16,
         server: u32::from(choices.byte()) % 16,
         protocol: [6, 17][choices.below(2)],
         family: if family == place::Family::V6 { 6 } else { 4 },
@@ -80,7 +80,10 @@ fn insert(memory: &Memory, choices: &mut Choices<'_>) {
     if outcome == 1 {
         // A second time it is there already; or there is no room, even to find out.
         let again = connection::restore(memory, &insertion);
-        assert!(again == 2 || again == 0 && memory.slots4.len() < 64, "{again}");
+        assert!(
+            again == 2 || again == 0 && memory.slots4.len() < 64,
+            "{again}"
+        );
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn record(method: Method, client: u32, service: u32) -> Record<1> {
         client: [0x0a00_0000 | client >> 14],
         virtual_address: [0xc633_6400 | service],
         server_address: [0x0a01_0001],
-        ports: 1024 + (client & 0x3fff) | 80_u32.to_be() >> 16 << 16,
+        ports: (1024 + (client & 0x3fff)) | u32::from(80_u16.to_be()) << 16,
         server_port: 8080,
         protocol: 6,
         method: method as u32,
