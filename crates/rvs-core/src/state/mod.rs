@@ -27,7 +27,7 @@ pub(crate) const RELEASED: u32 = u32::MAX;
 /// Lets the connection at `index` see the packet; the result is [`SERVE`] or [`GONE`].
 ///
 /// A slot of a removed server ends here (IPVS: `expire_nodest_conn`), and so does a closed
-/// connection whose ports a SYN uses again (IPVS: `conn_reuse_mode` 1).
+/// connection whose ports a SYN uses again (IPVS: `conn_reuse_mode` 3).
 #[inline(always)]
 pub fn advance<T: Tables>(tables: &T, flow: &Flow, index: u32, direction: Direction) -> u32 {
     if flow.is_v6() {
@@ -75,8 +75,12 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return SERVE;
     }
     let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
-    let number = State(slot.head.state.load()).number();
-    let closed = number == TcpState::TimeWait as u32 || number == TcpState::Close as u32;
+    let state = State(slot.head.state.load());
+    let number = state.number();
+    // Where the server's FIN goes another way, FIN_WAIT is the last state that is seen.
+    let closed = number == TcpState::TimeWait as u32
+        || number == TcpState::Close as u32
+        || number == TcpState::FinWait as u32 && state.has(State::NO_OUTPUT);
     let reused = flow.is_tcp() && direction == Direction::Input && closed && flow.begins();
     if removed || reused {
         if end(tables, store, request, request_tag, now) {
