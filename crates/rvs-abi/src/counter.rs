@@ -65,6 +65,7 @@ counters! {
     DropNoRoom, "drop_no_room", Drop, "The packet could not be changed (memory, or a layout the kernel refuses).";
     DropTtl, "drop_ttl", Drop, "Time to live used up, and no answer was due.";
     DropTooBig, "drop_too_big", Drop, "Larger than the path's MTU, and no answer was due.";
+    DropTakeover, "drop_takeover", Drop, "Of no known connection, while an older director's are being taken over; it will be repeated.";
     DropInactive, "drop_inactive", Drop, "A new connection while the director is inactive.";
     AnswerTooBig, "answer_too_big", Answer, "Larger than the path's MTU: fragmentation needed, or packet too big, was sent.";
     AnswerTtl, "answer_ttl", Answer, "Time to live used up: time exceeded was sent.";

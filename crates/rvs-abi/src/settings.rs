@@ -116,4 +116,7 @@ impl Settings {
     pub const SCHEDULE: u32 = 1;
     /// The maps were filled; without it they are a start that did not get far.
     pub const READY: u32 = 2;
+    /// Connections are on their way from, or to, another director's maps: who is not known may be so
+    /// in a moment, and is dropped, not left to the host, which would end the connection.
+    pub const TAKEOVER: u32 = 4;
 }

@@ -47,7 +47,7 @@ pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
         return returning_or_pass(path, flow);
     };
     if !flow.begins() {
-        return pass(path, Counter::PassNoConnection);
+        return stray(path, Counter::PassNoConnection);
     }
     open(path, flow, service)
 }
@@ -151,7 +151,33 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
             return finish(path, flow, index, outcome);
         }
     }
+    let key = AddressKey {
+        address: flow.source,
+        protocol: flow.protocol,
+        family: flow.family,
+        zero: 0,
+    };
+    if is_takeover(path) && path.find_address(&key) & address::NAT_SERVER != 0 {
+        return drop(path, Counter::DropTakeover);
+    }
     pass(path, Counter::PassNoService)
+}
+
+/// A packet of a virtual service that belongs to no connection: the host answers it, except while
+/// its connection may be on the way from another director's table.
+#[inline(always)]
+fn stray<P: Path>(path: &P, reason: Counter) -> u32 {
+    if is_takeover(path) {
+        drop(path, Counter::DropTakeover)
+    } else {
+        pass(path, reason)
+    }
+}
+
+#[inline(always)]
+fn is_takeover<P: Path>(path: &P) -> bool {
+    path.settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::TAKEOVER != 0)
 }
 
 /// A fragment: those of a virtual service are dropped, since half of them would go astray; others

@@ -102,11 +102,20 @@ impl Dataplane {
             adoption = upgrade::copy_connections(&mut dataplane, old)?;
         }
         dataplane.ready();
-        dataplane.attach(director.attach, interfaces, &facts)?;
         if let Some(old) = &old {
-            // The old programs have run to the end by now: what they made last is copied too.
-            let late = upgrade::copy_connections(&mut dataplane, old)?;
-            adoption = upgrade::sum(adoption, late);
+            upgrade::set_takeover(&dataplane.maps, true);
+            upgrade::set_takeover(old, true);
+            let outcome = dataplane
+                .attach(director.attach, interfaces, &facts)
+                // The old programs have run to the end by now: what they made last is copied too.
+                .and_then(|()| upgrade::copy_connections(&mut dataplane, old));
+            upgrade::set_takeover(old, false);
+            upgrade::set_takeover(&dataplane.maps, false);
+            adoption = upgrade::sum(adoption, outcome?);
+        } else {
+            // Whoever took over and did not come to the end left this set.
+            upgrade::set_takeover(&dataplane.maps, false);
+            dataplane.attach(director.attach, interfaces, &facts)?;
         }
         for other in others {
             object::remove_tree(&other).map_err(|error| {

@@ -108,6 +108,20 @@ pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adopti
     })
 }
 
+/// Says to the programs of these maps whether connections are on their way between them and others:
+/// what comes for one that is not there yet is then dropped, and sent again by its sender.
+pub(crate) fn set_takeover(maps: &Maps, on: bool) {
+    let Some(settings) = maps.settings.get(0) else {
+        return;
+    };
+    let flags = settings.flags.load() & !Settings::TAKEOVER;
+    settings.flags.store(if on {
+        flags | Settings::TAKEOVER
+    } else {
+        flags
+    });
+}
+
 /// Two copies in a row.
 pub(crate) fn sum(first: Adoption, second: Adoption) -> Adoption {
     match (first, second) {
