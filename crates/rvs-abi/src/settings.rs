@@ -89,8 +89,8 @@ pub struct Settings {
     pub flags: Word32,
     /// Ticks in a second.
     pub ticks_per_second: Word32,
-    /// ICMP errors that the director may send in a tick.
-    pub icmp_per_tick: Word32,
+    /// ICMP errors that the director may send in a window of [`Settings::ICMP_WINDOW_BITS`].
+    pub icmp_burst: Word32,
     read_spare: [Word32; 6],
     /// Idle time-outs in ticks.
     pub timeouts: [Word32; TIMEOUTS],
@@ -101,9 +101,9 @@ pub struct Settings {
     pub spill6: [Word32; LEVELS],
     written_spare: [Word32; 8],
 
-    /// The tick that `icmp_sent` counts.
-    pub icmp_tick: Word32,
-    /// ICMP errors sent in that tick.
+    /// The window that `icmp_sent` counts.
+    pub icmp_window: Word32,
+    /// ICMP errors sent in that window.
     pub icmp_sent: Word32,
     icmp_spare: [Word32; 14],
 }
@@ -119,4 +119,7 @@ impl Settings {
     /// Connections are on their way from, or to, another director's maps: who is not known may be so
     /// in a moment, and is dropped, not left to the host, which would end the connection.
     pub const TAKEOVER: u32 = 4;
+    /// 2 to the power of this many ticks share one allowance of ICMP errors: a tick may be as short as
+    /// a millisecond, and errors come in crowds.
+    pub const ICMP_WINDOW_BITS: u32 = 6;
 }

@@ -6,98 +6,118 @@ use rvs_abi::{
     Counter, Method, Role, Server, protocol,
     slot::{Link, State},
 };
-use rvs_table::tag;
+use rvs_table::{Hash, Store, tag};
 
 use crate::{
-    Action, Direction, Flow, Hop, NONE, Path, connection,
-    forward::{self, Side},
+    Action, Direction, Flow, Hop, Path,
+    forward::{self, Rewrite, Side},
     parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, half, ipv4, ipv6},
     state,
+    tables::{Connections4, Connections6},
 };
 
 /// Forwards the packet, or leaves it untouched and uncounted. The result is an [`Action`].
+///
+/// Each family has a way of its own, so that neither carries the other's words.
 #[inline(always)]
 pub fn express<P: Path>(path: &mut P) -> Action {
     let mut flow = Flow::default();
-    let simple = match path.ethertype() {
-        ETHERTYPE_IPV4 => read_v4(path, &mut flow),
-        ETHERTYPE_IPV6 => read_v6(path, &mut flow),
-        _ => false,
+    let plan = match path.ethertype() {
+        ETHERTYPE_IPV4 if read_v4(path, &mut flow) => plan(path, &Connections4(path), &flow),
+        ETHERTYPE_IPV6 if read_v6(path, &mut flow) => {
+            return match plan(path, &Connections6(path), &flow) {
+                Some(plan) => forward::express(path, &flow, &plan.rewrite, plan.nat, &plan.hop),
+                None => Action::Pass,
+            };
+        }
+        _ => None,
     };
-    if !simple || flow.ttl <= 1 {
-        return Action::Pass;
+    match plan {
+        Some(plan) => forward::express(path, &flow, &plan.rewrite, plan.nat, &plan.hop),
+        None => Action::Pass,
     }
-    let index = connection::find(path, &flow);
-    if index == NONE {
-        return Action::Pass;
+}
+
+/// What is to be done with a packet.
+struct Plan {
+    rewrite: Rewrite,
+    nat: Option<Side>,
+    hop: Hop,
+}
+
+/// Finds the packet's connection and way; `None` leaves the packet to tc.
+#[inline(always)]
+fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
+    path: &P,
+    store: &S,
+    flow: &Flow,
+) -> Option<Plan> {
+    if flow.ttl <= 1 {
+        return None;
     }
+    let key = flow.key();
+    let (_, slot) = rvs_table::find_slot(store, &key, Hash::of(&key, store.hash_key()))?;
+    let head = &slot.head;
     let now = path.now();
-    let head = if flow.is_v6() {
-        path.slot6(index).map(|slot| &slot.head)
-    } else {
-        path.slot4(index).map(|slot| &slot.head)
-    };
-    let Some(head) = head else {
-        return Action::Pass;
-    };
-    let link = Link(head.link.load());
+    let (link, state) = (Link(head.link.load()), head.state.load());
     let direction = match link.role() {
         Role::Request => Direction::Input,
         Role::Reply => Direction::Output,
     };
     if tag::state(head.tag.load()) != tag::LIVE
-        || !state::settled(&flow, head.state.load(), direction)
+        || !state::settled(flow, state, direction)
+        || state == state::RELEASED
+        || (flow.is_tcp() && State(state).number() != 1)
     {
-        return Action::Pass;
-    }
-    if head.state.load() == state::RELEASED
-        || (flow.is_tcp() && State(head.state.load()).number() != 1)
-    {
-        return Action::Pass;
+        return None;
     }
     let nat = match (Method::from_number(link.method()), link.role()) {
         (Some(Method::Nat), Role::Request) => Some(Side::Destination),
         (Some(Method::Nat), Role::Reply) => Some(Side::Source),
         (Some(Method::Direct), Role::Request) => None,
-        _ => return Action::Pass,
+        _ => return None,
     };
-    let Some(server) = path.server(head.server.load()) else {
-        return Action::Pass;
-    };
-    if server.flags.load() & (Server::IN_USE | Server::REMOVED) != Server::IN_USE {
-        return Action::Pass;
+    let number = head.server.load();
+    let server = path.server(number)?;
+    let flags = server.flags.load();
+    if flags & (Server::IN_USE | Server::REMOVED) != Server::IN_USE {
+        return None;
     }
-    let Some(rewrite) = forward::rewrite_of(path, &flow, index) else {
-        return Action::Pass;
+    let mut rewrite = Rewrite {
+        server: number,
+        link: link.0,
+        ..Rewrite::default()
     };
+    if nat.is_some() {
+        rewrite.ports = head.rewrite_ports.load();
+        for (word, cell) in rewrite.address.iter_mut().zip(&slot.rewrite) {
+            *word = cell.load();
+        }
+    }
     let mut hop = Hop {
         mtu: flow.largest,
         ..Hop::default()
     };
     if nat == Some(Side::Source) {
-        if !path.route(
-            u32::from(flow.family),
-            &flow.destination,
-            &rewrite.address,
-            &mut hop,
-        ) {
-            return Action::Pass;
+        let family = u32::from(flow.family);
+        if !path.route(family, &flow.destination, &rewrite.address, &mut hop) {
+            return None;
         }
     } else {
-        hop = forward::hop_to(server, now);
+        hop = forward::link_hop_to(server, flags, now);
     }
     if hop.ifindex == 0 || flow.largest > hop.mtu || !path.can_transmit(&hop) {
-        return Action::Pass;
+        return None;
     }
     if hop.macs_known == 0 {
         path.count(Counter::NeighbourUnknown);
-        return Action::Pass;
+        return None;
     }
     if head.stamp.load() != now {
         head.stamp.store(now);
     }
     head.packets.store(head.packets.load().saturating_add(1));
-    forward::express(path, &flow, &rewrite, nat, &hop)
+    Some(Plan { rewrite, nat, hop })
 }
 
 const NETWORK: u32 = 14;

@@ -1,36 +1,53 @@
-//! Loads every program and prints what the verifier did.
-use aya::programs::ProgramError;
+//! Loads every program on the running kernel and prints what the verifier said: verified
+//! instructions, and bytes of machine code; or the end of its log where it refused. Needs root.
+
+use aya::programs::{Program, ProgramError};
+
+/// Lines of a refusal that are shown.
+const TAIL: usize = 40;
+
 fn main() {
-    let mut bpf = aya::EbpfLoader::new()
-        .load(rvs_dataplane::OBJECT)
-        .expect("load");
-    for (name, program) in bpf.programs_mut() {
-        let name = name.to_string();
-        let result: Result<(), ProgramError> = match program {
-            aya::programs::Program::SchedClassifier(p) => p.load(),
-            aya::programs::Program::Xdp(p) => p.load(),
-            _ => continue,
+    let mut object = match aya::EbpfLoader::new().load(rvs_dataplane::OBJECT) {
+        Ok(object) => object,
+        Err(error) => {
+            eprintln!("load: {error}");
+            std::process::exit(1);
+        }
+    };
+    let mut refused = false;
+    for (name, program) in object.programs_mut() {
+        let outcome = if let Program::SchedClassifier(program) = program {
+            program.load()
+        } else if let Program::Xdp(program) = program {
+            program.load()
+        } else {
+            continue;
         };
-        match result {
-            Ok(()) => println!(
-                "{name}: {:?}",
-                program
-                    .info()
-                    .map(|i| (i.verified_instruction_count(), i.size_jitted()))
+        match outcome.and_then(|()| program.info()) {
+            Ok(info) => println!(
+                "{name}: {} instructions verified, {} bytes",
+                info.verified_instruction_count().unwrap_or(0),
+                info.size_jitted()
             ),
-            Err(ProgramError::LoadError {
-                verifier_log,
-                io_error,
-            }) => {
-                let log = verifier_log.to_string();
-                let lines: Vec<&str> = log.lines().collect();
-                std::fs::write(format!("/tmp/verifier-{name}.log"), &log).ok();
-                println!(
-                    "{name}: FAILED {io_error}\n{}",
-                    lines[lines.len().saturating_sub(12)..].join("\n")
-                );
+            Err(error) => {
+                refused = true;
+                println!("{name}: refused: {}", reason(&error));
             }
-            Err(e) => println!("{name}: {e}"),
         }
     }
+    std::process::exit(i32::from(refused));
+}
+
+fn reason(error: &ProgramError) -> String {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return error.to_string();
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or(&[]);
+    format!("{io_error}\n{}", tail.join("\n"))
 }

@@ -190,8 +190,8 @@ impl Dataplane {
         settings.ticks_per_second.store(self.ticks);
         settings.quarantine.store(QUARANTINE_SECONDS * self.ticks);
         settings
-            .icmp_per_tick
-            .store((ICMP_PER_SECOND / self.ticks).max(1));
+            .icmp_burst
+            .store(((ICMP_PER_SECOND << Settings::ICMP_WINDOW_BITS) / self.ticks).max(1));
         settings.flags.store(Settings::SCHEDULE);
         Ok(())
     }

@@ -26,16 +26,12 @@ impl Xdp {
     /// Whether the frame is addressed to the interface that it came in on.
     #[inline(always)]
     pub fn is_for_us(&self) -> bool {
-        let Some(m) = self.read::<6>(0) else {
+        let Some([first, second]) = self.read_words::<2>(0) else {
             return false;
         };
         // SAFETY: the context is valid while the program runs; the verifier checks the field.
         let ifindex = unsafe { (*self.context).ingress_ifindex };
-        let mac = [
-            u32::from_ne_bytes([m[0], m[1], m[2], m[3]]),
-            u32::from(u16::from_ne_bytes([m[4], m[5]])),
-        ];
-        maps::is_own_mac(ifindex, mac)
+        maps::is_own_mac(ifindex, [first, second & 0xffff])
     }
 
     /// Where `N` bytes at `offset` lie, if they are all in the packet.
@@ -86,7 +82,7 @@ unsafe fn load_word(place: *const u8) -> u32 {
     let word: u64;
     // SAFETY: the caller's promise.
     unsafe {
-        asm!("{0} = *(u32 *)({1} + 0)", out(reg) word, in(reg) place, options(nostack, readonly))
+        asm!("{0} = *(u32 *)({1} + 0)", out(reg) word, in(reg) place, options(nostack, pure, readonly))
     };
     word as u32
 }

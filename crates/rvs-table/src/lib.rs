@@ -42,7 +42,7 @@ mod kill;
 mod models;
 pub mod tag;
 
-pub use find::find;
+pub use find::{find, find_slot};
 pub use insert::{Check, Inserted, Place, Record, claim, insert, look_again, write};
 pub use key::{Hash, HashKey, Key};
 pub use kill::{clear, kill, kill_connection, pair_of};

@@ -65,6 +65,20 @@ pub(crate) fn hop_to(server: &Server, now: u32) -> Hop {
     }
 }
 
+/// [`hop_to`] for who sends to link addresses only: the neighbour's own address is left out. `flags`
+/// are the server's.
+#[inline(always)]
+pub(crate) fn link_hop_to(server: &Server, flags: u32, now: u32) -> Hop {
+    let fresh = !elapsed(now, server.hop_valid_until.load(), 1);
+    Hop {
+        ifindex: server.hop_ifindex.load(),
+        mtu: server.hop_mtu.load(),
+        macs_known: u32::from(fresh && flags & Server::HOP_KNOWN != 0),
+        macs: core::array::from_fn(|i| server.hop_macs[i].load()),
+        ..Hop::default()
+    }
+}
+
 /// Forwards a client's packet by the connection whose request slot is `index`. The result is an
 /// [`Outcome`] as a number.
 #[inline(always)]

@@ -3,7 +3,7 @@
 //!
 //! The packet is turned into its own answer: cut to what is quoted, its link addresses exchanged.
 
-use rvs_abi::{Counter, protocol};
+use rvs_abi::{Counter, Settings, protocol};
 
 use super::{TOO_BIG, TTL};
 use crate::{
@@ -97,18 +97,18 @@ fn source<P: Path>(path: &P, flow: &Flow, index: u32) -> [u32; 4] {
     })
 }
 
-/// Takes one from this tick's allowance.
+/// Takes one from this window's allowance.
 #[inline(always)]
 fn allowed<P: Path>(path: &P) -> bool {
     let Some(settings) = path.settings() else {
         return false;
     };
-    let now = path.now();
-    let tick = settings.icmp_tick.load();
-    if tick != now && settings.icmp_tick.cas(tick, now) == tick {
+    let now = path.now() >> Settings::ICMP_WINDOW_BITS;
+    let window = settings.icmp_window.load();
+    if window != now && settings.icmp_window.cas(window, now) == window {
         settings.icmp_sent.store(0);
     }
-    settings.icmp_sent.add(1) < settings.icmp_per_tick.load()
+    settings.icmp_sent.add(1) < settings.icmp_burst.load()
 }
 
 /// Puts IPv4 and ICMP headers before the quote, whose sum is `sum`.
