@@ -88,8 +88,8 @@ pub struct World {
     pub slots: u32,
     /// Whether new connections are scheduled.
     pub schedules: bool,
-    /// ICMP errors that may be sent in a tick.
-    pub icmp_per_tick: u32,
+    /// ICMP errors that may be sent in a window of ticks.
+    pub icmp_burst: u32,
     /// Ticks for which the dead rest.
     pub quarantine: u32,
     /// Whether connections are idle as soon as they are made.
@@ -103,7 +103,7 @@ impl World {
             services: Vec::new(),
             slots: 1024,
             schedules: true,
-            icmp_per_tick: 1000,
+            icmp_burst: 1000,
             quarantine: 1_000_000_000,
             idle_at_once: false,
         }
@@ -196,7 +196,7 @@ impl World {
             0
         });
         settings.ticks_per_second.store(250);
-        settings.icmp_per_tick.store(self.icmp_per_tick);
+        settings.icmp_burst.store(self.icmp_burst);
         let seconds = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
         for (word, seconds) in settings.timeouts.iter().zip(seconds) {
             word.store(seconds * 250);

@@ -309,7 +309,7 @@ fn partial(family: Family, protocol: u8) -> Case {
 
 fn limited(family: Family) -> Case {
     let world = World {
-        icmp_per_tick: 0,
+        icmp_burst: 0,
         ..one(family, 6, Method::Nat).but(|server| server.mtu = 1440)
     };
     let steps = vec![

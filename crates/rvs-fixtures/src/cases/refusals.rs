@@ -89,7 +89,7 @@ fn refused(family: Family) -> Vec<Case> {
     cases.push(Case::new(
         name("an answer that nobody serves is limited too"),
         &World {
-            icmp_per_tick: 0,
+            icmp_burst: 0,
             ..World::new().service(family.vip(0), 80, 6)
         },
         vec![Step::drops(&syn(40000), Counter::DropNoDestination).counts(&[Counter::IcmpLimited])],

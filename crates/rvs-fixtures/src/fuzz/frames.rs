@@ -61,7 +61,30 @@ pub fn express_equals_director(data: &[u8]) {
         let expected = whole.run(&input);
         let found = express.run(&input).without(Counter::NeighbourUnknown);
         assert_eq!(found, expected, "{:02x?}", input.bytes);
+        assert_eq!(
+            connections(&express),
+            connections(&whole),
+            "{:02x?}",
+            input.bytes
+        );
     }
+}
+
+/// What every slot holds of its connection's life.
+fn connections(engine: &NativeEngine) -> Vec<[u32; 4]> {
+    let memory = engine.memory();
+    let heads = memory.slots4.iter().map(|slot| &slot.head);
+    heads
+        .chain(memory.slots6.iter().map(|slot| &slot.head))
+        .map(|head| {
+            [
+                head.tag.load(),
+                head.state.load(),
+                head.stamp.load(),
+                head.packets.load(),
+            ]
+        })
+        .collect()
 }
 
 /// A tunnel's end takes off what is whole and leaves all else.
@@ -74,12 +97,9 @@ pub fn decapsulate(data: &[u8]) {
         recipe = recipe.wrapped(family.own(), family.server(0)).tos(outer);
     }
     let bytes = mangled(&mut choices, recipe.frame());
-    let mut end = TunnelEnd {
-        frame: Frame::new(&bytes, Vec::new()),
-        counted: RefCell::new(Vec::new()),
-    };
+    let mut end = TunnelEnd::new(&bytes);
     let action = decapsulate::decapsulate(&mut end);
-    let counted = end.counted.borrow().len();
+    let counted = end.counted().len();
     match action {
         Action::Transmit => panic!("a tunnel's end sends nothing"),
         Action::Drop => assert_eq!(counted, 1),
@@ -174,7 +194,7 @@ pub(super) fn world(choices: &mut Choices<'_>) -> World {
             }
         }
     }
-    world.icmp_per_tick = if choices.below(4) == 0 { 1 } else { 1000 };
+    world.icmp_burst = if choices.below(4) == 0 { 1 } else { 1000 };
     world.quarantine = if choices.below(2) == 0 {
         0
     } else {
@@ -258,7 +278,7 @@ fn quoting(family: Family, from: std::net::IpAddr, to: std::net::IpAddr, about: 
 
 fn input(choices: &mut Choices<'_>) -> Input {
     let family = Family::ALL[choices.below(2)];
-    let bytes = if choices.below(16) == 0 {
+    let mut bytes = if choices.below(16) == 0 {
         let length = choices.below(128);
         choices.bytes(length).to_vec()
     } else {
@@ -266,9 +286,11 @@ fn input(choices: &mut Choices<'_>) -> Input {
         mangled(choices, recipe.frame())
     };
     // What a kernel makes of many segments holds more than one.
-    let size = 1 + choices.below(bytes.len() / 2 + 1);
-    let segments =
-        (choices.below(16) == 0).then(|| (bytes.len().div_ceil(size).max(2) as u32, size as u32));
+    let segments = (choices.below(16) == 0).then(|| {
+        bytes.resize(bytes.len() + 400, 0x5a);
+        let size = 1 + choices.below(200);
+        (400_usize.div_ceil(size) as u32, size as u32)
+    });
     let checksum = if choices.below(8) == 0 {
         Checksum::Partial
     } else {
@@ -297,9 +319,30 @@ fn mangled(choices: &mut Choices<'_>, mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// A frame at a real server that decapsulates for every virtual address of [`place`].
-struct TunnelEnd {
+#[derive(Debug)]
+pub struct TunnelEnd {
     frame: Frame,
     counted: RefCell<Vec<Counter>>,
+}
+
+impl TunnelEnd {
+    /// The frame as it comes in.
+    pub fn new(bytes: &[u8]) -> Self {
+        Self {
+            frame: Frame::new(bytes, Vec::new()),
+            counted: RefCell::default(),
+        }
+    }
+
+    /// The bytes as they are now.
+    pub fn bytes(&self) -> &[u8] {
+        self.frame.bytes()
+    }
+
+    /// What was counted.
+    pub fn counted(&self) -> Vec<Counter> {
+        self.counted.borrow().clone()
+    }
 }
 
 impl Decapsulator for TunnelEnd {
