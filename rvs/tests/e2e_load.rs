@@ -1,0 +1,272 @@
+//! Much traffic, end to end: long transfers, many short connections, and changes while they run. None may fail.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Cluster, Forward, Outcome};
+use rvs_config::Method;
+use rvs_lab::{EchoConnection, Family, Load, Offload, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const GIBIBYTE: u64 = 1 << 30;
+
+#[test]
+fn long_transfers_with_offloads() -> Outcome {
+    transfers(Offload::On, GIBIBYTE)
+}
+
+#[test]
+fn long_transfers_packet_by_packet() -> Outcome {
+    transfers(Offload::Off, GIBIBYTE)
+}
+
+/// A transfer each way by every method and family. The lab compares the hashes.
+fn transfers(offload: Offload, bytes: u64) -> Outcome {
+    let cluster = Cluster::full("")?;
+    cluster.net.offload(offload)?;
+    for forward in Forward::all() {
+        let down = cluster.net.client.bulk_download(forward.at(5001), bytes)?;
+        let up = cluster.net.client.bulk_upload(forward.at(5001), bytes)?;
+        println!(
+            "{forward:?}: {bytes} bytes down in {:.2} s, up in {:.2} s",
+            down.seconds, up.seconds
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn short_connections() -> Outcome {
+    let cluster = Cluster::full("")?;
+    for forward in Forward::all() {
+        let requests = match forward.family {
+            Family::V4 => 5000,
+            Family::V6 => 1000,
+        };
+        let report = cluster.net.client.get_many(forward.at(80), requests, 8)?;
+        report.expect_none_failed()?;
+        assert_eq!(report.done, requests, "{forward:?}");
+        assert_eq!(report.by_server.len(), 3, "{forward:?}: {report:?}");
+        println!(
+            "{forward:?}: {requests} requests in {:.2} s",
+            report.seconds
+        );
+        let services = cluster.director.json("services")?;
+        let address = format!("tcp://{}", forward.at(80));
+        let service = services
+            .as_array()
+            .and_then(|all| all.iter().find(|one| one["address"] == address.as_str()))
+            .ok_or("the service is not listed")?;
+        assert_eq!(service["stats"]["connections"], requests, "{service}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_comes_and_goes_under_load() -> Outcome {
+    let cluster = Cluster::new("", &Cluster::all_services(2))?;
+    let (client, director) = (&cluster.net.client, &cluster.director);
+    let forwards = Forward::all();
+    let mut loads = Vec::new();
+    for forward in &forwards {
+        loads.push(Load::start(client, forward.at(80), 2)?);
+    }
+    let wait = |more: u64| {
+        loads
+            .iter()
+            .try_for_each(|load| load.wait_for_more(more, PATIENCE))
+    };
+    let answered = |name: &str| -> Vec<u64> {
+        let of = |load: &Load| load.so_far().by_server.get(name).copied().unwrap_or(0);
+        loads.iter().map(of).collect()
+    };
+    wait(50)?;
+    assert_eq!(answered("rs3"), [0; 6]);
+
+    for forward in &forwards {
+        director.rvs(&format!(
+            "server add tcp://{} {} --method {}",
+            forward.at(80),
+            forward.server(2),
+            forward.method
+        ))?;
+    }
+    wait(50)?;
+    assert!(answered("rs3").iter().all(|count| *count > 0));
+
+    for forward in &forwards {
+        director.rvs(&format!(
+            "server drain tcp://{} {}",
+            forward.at(80),
+            forward.server(0)
+        ))?;
+    }
+    // Its connections come to their end, and no new ones come.
+    wait_until("the drained servers' last connections", PATIENCE, || {
+        active(&cluster, "rs1").is_ok_and(|active| active == 0)
+    })?;
+    wait(20)?;
+    let drained = answered("rs1");
+    wait(50)?;
+    assert_eq!(
+        answered("rs1"),
+        drained,
+        "a drained server got connections:\n{}{}",
+        director.rvs("servers")?,
+        director.rvs("stats --all")?
+    );
+
+    for forward in &forwards {
+        director.rvs(&format!(
+            "server remove tcp://{} {}",
+            forward.at(80),
+            forward.server(0)
+        ))?;
+    }
+    wait(50)?;
+    assert_eq!(answered("rs1"), drained, "a removed server got connections");
+    for load in loads {
+        load.stop().expect_none_failed()?;
+    }
+    for service in director.json("services")?.as_array().ok_or("no list")? {
+        let port_80 = service["address"]
+            .as_str()
+            .is_some_and(|a| a.ends_with(":80"));
+        let servers = service["servers"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let staying = servers.iter().filter(|server| server["removed"] == false);
+        assert_eq!(staying.count(), 2, "{service}");
+        assert!(port_80 || servers.len() == 2, "{service}");
+    }
+    Ok(())
+}
+
+/// The active connections of a host's server in all HTTP services.
+fn active(cluster: &Cluster, host: &str) -> Outcome<u64> {
+    let number = match host {
+        "rs1" => 0,
+        "rs2" => 1,
+        _ => 2,
+    };
+    let mut active = 0;
+    for service in cluster
+        .director
+        .json("services")?
+        .as_array()
+        .ok_or("no list")?
+    {
+        for server in service["servers"].as_array().ok_or("no servers")? {
+            let address = server["address"].as_str().unwrap_or_default();
+            let is_meant = Forward::all().into_iter().any(|forward| {
+                address == std::net::SocketAddr::new(forward.server(number), 80).to_string()
+            });
+            if is_meant {
+                active += server["active"].as_u64().unwrap_or(0);
+            }
+        }
+    }
+    Ok(active)
+}
+
+/// Killed and restarted, stopped and restarted, and started with tables of another size, all under load.
+#[test]
+fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
+    let mut cluster = Cluster::full("")?;
+    let client = cluster.net.client.clone();
+    let mut open = Vec::new();
+    let mut loads = Vec::new();
+    for forward in Forward::all() {
+        open.push(EchoConnection::open(&client, forward.at(7))?);
+        loads.push(Load::start(&client, forward.at(80), 1)?);
+    }
+    let wait = |more: u64| {
+        loads
+            .iter()
+            .try_for_each(|load| load.wait_for_more(more, PATIENCE))
+    };
+    let check = |open: &mut Vec<EchoConnection>, when: &str| {
+        open.iter_mut().try_for_each(|one| one.check(when))
+    };
+    wait(30)?;
+    let director = &mut cluster.director;
+
+    director.kill()?;
+    wait(50)?;
+    check(&mut open, "killed")?;
+    director.run()?;
+    assert_eq!(director.json("status")?["adoption"]["adoption"], "adopted");
+    wait(50)?;
+    check(&mut open, "restarted")?;
+
+    director.terminate()?;
+    wait(20)?;
+    check(&mut open, "stopped")?;
+    let larger = "connections = \"128Ki\"\nconnections_v6 = \"64Ki\"";
+    director.configure(larger, &Cluster::all_services(3))?;
+    director.run()?;
+    let status = director.json("status")?;
+    assert_eq!(status["adoption"]["adoption"], "upgraded", "{status}");
+    assert_eq!(status["adoption"]["refused"], 0, "{status}");
+    assert!(
+        status["adoption"]["connections"].as_u64() >= Some(open.len() as u64),
+        "{status}"
+    );
+    assert_eq!(status["table"]["slots_v4"], 128 << 10, "{status}");
+    wait(50)?;
+    check(&mut open, "upgraded")?;
+
+    for load in loads {
+        load.stop().expect_none_failed()?;
+    }
+    let list = director.json("connections --limit 100000")?;
+    let list = list["connections"].as_array().ok_or("no list")?;
+    for connection in &open {
+        let local = connection.stream().local_addr()?.to_string();
+        let found: Vec<_> = list
+            .iter()
+            .filter(|one| one["client"] == local.as_str() && one["state"] == "ESTABLISHED")
+            .collect();
+        assert_eq!(found.len(), 1, "{local} among {} connections", list.len());
+    }
+    // One of the tables is gone, and with it what it took.
+    let tables = std::fs::read_dir(director.pins())?.count();
+    assert_eq!(tables, 2, "a directory of tables and one of links");
+    Ok(())
+}
+
+/// A quiesced server keeps its connections, and gets no others.
+#[test]
+fn weight_0_quiesces() -> Outcome {
+    let cluster = Cluster::full("")?;
+    for forward in Forward::all() {
+        let mut open = EchoConnection::open(&cluster.net.client, forward.at(7))?;
+        let name = open.server().to_owned();
+        let number = match name.as_str() {
+            "rs1" => 0,
+            "rs2" => 1,
+            _ => 2,
+        };
+        let port = if forward.method == Method::Nat {
+            ":7"
+        } else {
+            ""
+        };
+        let server = match forward.server(number) {
+            std::net::IpAddr::V6(address) if !port.is_empty() => format!("[{address}]{port}"),
+            address => format!("{address}{port}"),
+        };
+        cluster.director.rvs(&format!(
+            "server set tcp://{} {server} --weight 0",
+            forward.at(7)
+        ))?;
+        for _ in 0..6 {
+            let other = EchoConnection::open(&cluster.net.client, forward.at(7))?;
+            assert_ne!(other.server(), name, "{forward:?}");
+        }
+        open.check("still there")?;
+    }
+    Ok(())
+}
