@@ -5,7 +5,7 @@ mod frames;
 mod table;
 mod text;
 
-pub use frames::{decapsulate, express_equals_director, frame};
+pub use frames::{TunnelEnd, decapsulate, express_equals_director, frame};
 pub use table::insertion;
 pub use text::config;
 

@@ -1,6 +1,6 @@
 //! Headers that are not the plainest: options, extension headers, missing checksums, classes.
 
-use rvs_abi::Method;
+use rvs_abi::{Counter, Method};
 
 use super::forwarding::{answer, first, forwarded, name_of, next, one, request, translated};
 use crate::{
@@ -67,6 +67,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.push(no_checksum());
     cases.push(padded());
+    cases.push(disguised());
     cases
 }
 
@@ -94,6 +95,24 @@ fn no_checksum() -> Case {
     ];
     Case::new(
         "a UDP datagram without checksum stays without",
+        &one(family, 17, Method::Nat),
+        steps,
+    )
+}
+
+/// IPv4 options with the bytes of a transport header do not pass for one.
+fn disguised() -> Case {
+    let family = Family::V4;
+    let ports = [40000_u16.to_be_bytes(), 80_u16.to_be_bytes()].concat();
+    let packet = first(family, 17)
+        .destination((family.vip(0), 81))
+        .ip_options(&[ports.as_slice(), &[0, 8, 0, 0]].concat());
+    let steps = vec![
+        request(&first(family, 17), Method::Nat).opens(0, 0, 1),
+        Step::passes(&packet, Counter::PassNoService),
+    ];
+    Case::new(
+        "options that look like a transport header are none",
         &one(family, 17, Method::Nat),
         steps,
     )
