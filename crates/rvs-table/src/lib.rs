@@ -1,7 +1,7 @@
 //! The connection table's protocol: how CPUs that share nothing but words of memory find, make and
 //! end connections, without a lock and without ever waiting for each other.
 //!
-//! The table is an array of [`Slot`](rvs_abi::Slot)s with open addressing. A key has
+//! The table is an array of [`Slot`]s with open addressing. A key has
 //! [`LEVELS`] windows of [`WINDOW`] neighbouring slots; it lies in the first window that had room.
 //! Windows beyond the first are looked at only while the table's *spill* count for that level says
 //! that something lies there, so an ordinary miss costs one cache line.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The quoted packet was understood, or the error rewritten.
-pub(super) const READ: u32 = 1;
+pub const READ: u32 = 1;
 
 /// The index of the connection's slot that the quoted packet names when reversed, or [`NONE`].
 #[inline(always)]
@@ -31,7 +31,7 @@ pub fn follow<P: Path>(path: &P, flow: &Flow) -> u32 {
     path.find_returning(&quoted)
 }
 
-/// Sends an error about a NAT connection to whom it is for. The result is an [`Action`] as a number.
+/// Sends an error about a NAT connection to whom it is for. The result is an [`crate::Action`] as a number.
 #[inline(always)]
 pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     let Some(head) = connection::head(path, flow, index) else {

@@ -4,7 +4,7 @@ mod answer;
 mod follow;
 
 pub use answer::answer;
-pub use follow::{follow, mend, read_quoted, relay};
+pub use follow::{READ, follow, mend, read_quoted, relay};
 
 /// Larger than the path takes; [`too_big`] adds the MTU.
 pub const TOO_BIG: u32 = 1;
