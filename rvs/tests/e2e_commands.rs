@@ -257,7 +257,7 @@ fn bad_configurations_change_nothing() -> Outcome {
     let host = director.host();
     let before = director.json("services")?[0].clone();
     let tables = director.rvs("servers")?;
-    let mut other = Director::prepare(host);
+    let other = Director::prepare(host);
     for (service, thing) in BAD_SERVICES {
         let service = format!("[[service]]\n{service}");
         other.configure("", &service)?;
@@ -444,6 +444,37 @@ fn two_instances_side_by_side() -> Outcome {
         .get_many(NAT.at(80), 10, 1)?
         .expect_none_failed()?;
     assert_eq!(counted(&one)?, 30);
+    Ok(())
+}
+
+/// The name of an instance that runs is not taken from it: not by another socket, not in another namespace.
+#[test]
+fn an_instance_belongs_to_one_director() -> Outcome {
+    let one = Cluster::with_real_servers(1, "", &NAT.service("tcp", 80, 1))?;
+    let lab = Lab::new()?;
+    let net = Topology::with_real_servers(&lab, 1)?;
+    let instance = one.director.instance();
+    let saved = || one.director.rvs("ipvsadm -- -S -n");
+    let before = saved()?;
+    for host in [one.director.host(), &net.director] {
+        let file = lab.directory().join("same.toml");
+        let socket = lab.directory().join("same.sock");
+        std::fs::write(
+            &file,
+            format!(
+                "[director]\ninstance = \"{instance}\"\nsocket = \"{}\"\ninterfaces = [\"eth0\"]\nconnections = \"64Ki\"\nconnections_v6 = \"32Ki\"\n",
+                socket.display()
+            ),
+        )?;
+        let file = file.to_string_lossy().into_owned();
+        let said = fails(host, &["timeout", "5", RVS, "run", "--config", &file])?;
+        assert!(said.contains(instance), "{said}");
+        assert_eq!(saved()?, before);
+        one.net
+            .client
+            .get_many(NAT.at(80), 10, 1)?
+            .expect_none_failed()?;
+    }
     Ok(())
 }
 
