@@ -72,6 +72,7 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     if tag::state(seen) != tag::LIVE {
         return;
     }
+    sweep.live += 1;
     let link = Link(slot.head.link.load());
     if link.role() == Role::Reply {
         // A reply slot without its request, and not one that is being made at this moment.
@@ -83,7 +84,6 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         }
         return;
     }
-    sweep.live += 1;
     let Some(server) = tables.server(slot.head.server.load()) else {
         return;
     };

@@ -119,6 +119,19 @@ pub(crate) fn tc_attached(interface: &Interface, links: &Path, kind: &str) -> bo
     marker(links, kind, interface).exists()
 }
 
+/// Whether a director's program is on the interface that is not of the instance with these links.
+/// Only tcx tells; with clsact the later director takes the filter over.
+pub(crate) fn is_anothers(interface: &Interface, links: &Path) -> bool {
+    if !kernel::has_tcx() || pin(links, TC, interface).exists() {
+        return false;
+    }
+    SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress).is_ok_and(|(_, programs)| {
+        programs
+            .iter()
+            .any(|program| program.name_as_str() == Some(crate::object::INGRESS))
+    })
+}
+
 /// Attaches an XDP program in the driver, or replaces the one that is there.
 pub(crate) fn xdp(
     program: &mut Xdp,

@@ -31,6 +31,7 @@ pub struct Dataplane {
     pub(crate) sizes: Sizes,
     pins: Pins,
     pub(crate) interfaces: Vec<(Interface, bool)>,
+    attach: Attach,
     pub(crate) addresses: BTreeMap<Address, u32>,
     pub(crate) sweep: Progress,
     pub(crate) ticks: u32,
@@ -52,6 +53,11 @@ impl Dataplane {
         let facts = links::facts(&interfaces)?;
         let sizes = Sizes::of(director);
         let pins = Pins::new(&director.bpffs, director.instance.as_str());
+        for interface in &interfaces {
+            if attach::is_anothers(interface, &pins.links()) {
+                return Err(OpenError::InterfaceTaken(interface.name.clone()));
+            }
+        }
         let directory = pins.maps(sizes);
         let adopted = is_ready(&directory, sizes)?;
         for path in [&directory, &pins.links()] {
@@ -76,6 +82,7 @@ impl Dataplane {
             sizes,
             pins,
             interfaces: Vec::new(),
+            attach: director.attach,
             addresses: BTreeMap::new(),
             sweep: Progress::default(),
             ticks,
@@ -209,6 +216,32 @@ impl Dataplane {
             .settings
             .get(0)
             .ok_or_else(|| OpenError::Object("no settings".to_owned()))
+    }
+
+    /// Attaches again where an interface was removed and made anew: it lost its programs with its
+    /// index.
+    pub(crate) fn follow_interfaces(&mut self) {
+        let found = self.interfaces.iter().map(|(interface, _)| {
+            let ifindex = kernel::ifindex(&interface.name).ok()?;
+            Some(Interface {
+                name: interface.name.clone(),
+                ifindex,
+            })
+        });
+        let Some(found) = found.collect::<Option<Vec<Interface>>>() else {
+            return;
+        };
+        let changed =
+            |((old, _), new): (&(Interface, bool), &Interface)| old.ifindex != new.ifindex;
+        if !self.interfaces.iter().zip(&found).any(changed) {
+            return;
+        }
+        let outcome =
+            links::facts(&found).and_then(|facts| self.attach(self.attach, found, &facts));
+        match outcome {
+            Ok(()) => tracing::warn!("an interface was made anew: attached to it again"),
+            Err(error) => tracing::error!(%error, "an interface was made anew"),
+        }
     }
 
     fn attach(

@@ -28,6 +28,11 @@ pub enum OpenError {
     /// Not an Ethernet interface.
     #[error("interface {0} has no Ethernet header: only Ethernet interfaces are switched")]
     NotEthernet(String),
+    /// Another director's program is on the interface.
+    #[error(
+        "interface {0} is served by another director: stop that one, or give each its own interfaces"
+    )]
+    InterfaceTaken(String),
     /// XDP was asked for and is not there.
     #[error("interface {interface} has no native XDP: {source}")]
     NoXdp {

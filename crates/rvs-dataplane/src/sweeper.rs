@@ -22,6 +22,7 @@ impl Dataplane {
     /// any more.
     pub fn tick(&mut self) -> Tick {
         let mut done = Tick::default();
+        self.follow_interfaces();
         let mut left = SWEEP_PER_TICK;
         while left > 0 {
             let slots = if self.sweep.on_v6 {
