@@ -1,15 +1,11 @@
 //! The standard network with real servers that serve, and a director in front of them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use rvs_config::Method;
-use rvs_dataplane::decapsulation;
 use rvs_lab::{Bulk, Family, Host, Lab, Nginx, TcpEcho, Topology, UdpEcho, Vip};
 
-use super::{Director, Outcome};
-
-const BPFFS: &str = "/sys/fs/bpf";
+use super::{Director, Outcome, RVS};
 
 /// Protocol and port of every service of a [`Cluster`]: nginx, UDP echo, TCP echo, bulk transfers.
 pub(crate) const TRAFFIC: [(&str, u16); 4] = [("tcp", 80), ("udp", 53), ("tcp", 7), ("tcp", 5001)];
@@ -128,7 +124,7 @@ impl Cluster {
     }
 }
 
-/// A real server with the addresses of direct-routing and tunnel services, which unwraps tunnelled packets.
+/// A real server that was prepared for direct routing and tunnels by RVS's own command, which also undoes it.
 #[derive(Debug)]
 struct Prepared {
     host: Host,
@@ -136,22 +132,25 @@ struct Prepared {
 
 impl Prepared {
     fn new(host: &Host) -> Outcome<Self> {
-        let mut vips = Vec::new();
-        for family in Family::ALL {
-            for vip in [Vip::Direct, Vip::Tunnel] {
-                host.realserver_vip(vip.address(family))?;
-                vips.push(vip.address(family));
+        let mut command = host.command(RVS);
+        // What tunnels need includes what direct routing needs.
+        command.args(["realserver", "up", "--method", "tunnel", "--device", "eth0"]);
+        for vip in [Vip::Direct, Vip::Tunnel] {
+            for family in Family::ALL {
+                command.args(["--vip", &vip.address(family).to_string()]);
             }
         }
-        host.in_namespace(|| decapsulation::attach(Path::new(BPFFS), "eth0", &vips))??;
-        Ok(Self { host: host.clone() })
+        let prepared = Self { host: host.clone() };
+        let output = command.output()?;
+        if output.status.success() {
+            return Ok(prepared);
+        }
+        Err(format!("{host}: {output:?}").into())
     }
 }
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        let _ = self
-            .host
-            .in_namespace(|| decapsulation::detach(Path::new(BPFFS), "eth0"));
+        let _ = self.host.command(RVS).args(["realserver", "down"]).output();
     }
 }
