@@ -393,10 +393,10 @@ where
 }
 
 fn load(program: &mut Program) -> Result<()> {
-    match program {
-        Program::Xdp(program) => program.load()?,
-        Program::SchedClassifier(program) => program.load()?,
-        other => bail!("a program of type {:?}", other.prog_type()),
+    if let Program::Xdp(program) = program {
+        program.load()?;
+    } else if let Program::SchedClassifier(program) = program {
+        program.load()?;
     }
     Ok(())
 }

@@ -232,7 +232,7 @@ impl Rows {
                 - bed.sequence(Kind::Syn, Measured::Nothing, from, COUNT)?)
         };
         let done = (0..wanted.runs as u32)
-            .try_for_each(|number| Ok(found.push(run(number.wrapping_mul(COUNT))?)));
+            .try_for_each(|number| run(number.wrapping_mul(COUNT)).map(|value| found.push(value)));
         bed.close()?;
         done.map(|()| found)
     }

@@ -48,7 +48,7 @@ pub(crate) fn run(wanted: &Wanted, report: &mut Report) -> Result<()> {
         let mut lines = Vec::new();
         let done = Kinds::ALL
             .iter()
-            .try_for_each(|kind| Ok(lines.push((*kind, Line::new(*kind)?))))
+            .try_for_each(|kind| Line::new(*kind).map(|line| lines.push((*kind, line))))
             .and_then(|()| measure(&mut lines, cpu, wanted, report));
         for (_, line) in lines {
             line.close()?;
