@@ -1,7 +1,12 @@
 //! Real connections through a data plane without its daemon: every method, both families, TCP and
 //! UDP.
 
-use std::{net::SocketAddr, path::Path, str::FromStr};
+use std::{
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
+    str::FromStr,
+};
 
 use rvs_config::{Director, Method, Scheduler, Server, Service, ServiceKey, Weight};
 use rvs_dataplane::{Adoption, Dataplane, Origin, decapsulation, hops};
@@ -91,7 +96,8 @@ fn every_method_and_family_carries_tcp_and_udp() -> Outcome {
         .director
         .in_namespace(|| Dataplane::open(&director))??;
     assert_eq!(adoption, Adoption::Fresh);
-    let outcome = (|| -> Outcome {
+    // What is pinned outlives the namespaces: it is removed also when an assertion fails.
+    let outcome = catch_unwind(AssertUnwindSafe(|| -> Outcome {
         for family in [Family::V4, Family::V6] {
             let outside: Vec<_> = (0..3)
                 .map(|i| Topology::outside_address(i, family))
@@ -155,12 +161,12 @@ fn every_method_and_family_carries_tcp_and_udp() -> Outcome {
         // Four of the twelve go by NAT, and have two slots each.
         assert_eq!(dataplane.table().used4, 16);
         Ok(())
-    })();
+    }));
     topology.director.in_namespace(|| dataplane.detach())??;
     for server in &topology.real_servers {
         server.in_namespace(|| decapsulation::detach(Path::new(BPFFS), "eth0"))??;
     }
-    outcome
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 #[test]
@@ -178,7 +184,7 @@ fn an_interface_made_anew_is_attached_again_and_has_one_director() -> Outcome {
         )
     };
     let (mut dataplane, _) = director.in_namespace(|| Dataplane::open(&named("anew")))??;
-    let outcome = (|| -> Outcome {
+    let outcome = catch_unwind(AssertUnwindSafe(|| -> Outcome {
         let refused = director.in_namespace(|| Dataplane::open(&named("other")).map(|_| ()))?;
         let error = refused.expect_err("eth0 has a director").to_string();
         assert!(
@@ -197,7 +203,7 @@ fn an_interface_made_anew_is_attached_again_and_has_one_director() -> Outcome {
         director.in_namespace(|| dataplane.tick())?;
         assert_eq!(dataplane.interfaces()[0].ifindex, anew);
         Ok(())
-    })();
+    }));
     director.in_namespace(|| dataplane.detach())??;
-    outcome
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
