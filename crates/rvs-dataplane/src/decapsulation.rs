@@ -52,7 +52,11 @@ pub fn attach(bpffs: &Path, device: &str, vips: &[IpAddr]) -> Result<(), OpenErr
 
 /// Takes the program off `device`. Says whether it was there.
 pub fn detach(bpffs: &Path, device: &str) -> Result<bool, OpenError> {
-    attach::tc_detach(&interface(device)?, &directory(bpffs), KIND)
+    let directory = directory(bpffs);
+    let was_there = attach::tc_detach(&interface(device)?, &directory, KIND)?;
+    // Other interfaces of this namespace may have theirs in it: then it stays.
+    let _ = fs::remove_dir(&directory);
+    Ok(was_there)
 }
 
 /// Whether the program is attached to `device`.
