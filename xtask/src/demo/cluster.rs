@@ -326,8 +326,14 @@ pub(super) fn clear_kept() -> Result<()> {
     let rvs = process::target_directory().join("release/rvs");
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_server = name.starts_with("rvs-") && SERVERS.iter().any(|s| name.ends_with(s));
-        if is_server && rvs.exists() {
+        let mut parts = name.split('-');
+        // Names are rvs-PID-NUMBER-HOST; what a living process made is still in use.
+        let is_left = parts.next() == Some("rvs")
+            && parts
+                .next()
+                .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+            && SERVERS.iter().any(|server| name.ends_with(server));
+        if is_left && rvs.exists() {
             let net = format!("--net={}", entry.path().display());
             let rvs = rvs.to_string_lossy();
             let words = [net.as_str(), "--", &rvs, "realserver", "down"];
