@@ -325,7 +325,8 @@ fn weight_0_quiesces() -> Outcome {
         };
         let server = match forward.server(number) {
             std::net::IpAddr::V6(address) if !port.is_empty() => format!("[{address}]{port}"),
-            address => format!("{address}{port}"),
+            std::net::IpAddr::V4(address) => format!("{address}{port}"),
+            std::net::IpAddr::V6(address) => address.to_string(),
         };
         cluster.director.rvs(&format!(
             "server set tcp://{} {server} --weight 0",
