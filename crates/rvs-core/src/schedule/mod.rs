@@ -8,6 +8,10 @@ use rvs_abi::{Scheduler, Server, service::Region};
 
 use crate::{NONE, Tables};
 
+/// How often a scheduler with a cursor chooses anew where another CPU moved the cursor meanwhile; the
+/// last choice stands, so that nobody waits.
+const TRIES: u32 = 4;
+
 /// The index of the server that the service's scheduler chooses, [`NONE`] where none is eligible.
 /// `avoid` is a server that has been tried already.
 ///
@@ -22,13 +26,28 @@ pub fn choose<T: Tables>(tables: &T, service: u32, avoid: u32) -> u32 {
     if region.length == 0 {
         return NONE;
     }
-    match Scheduler::from_number(service.scheduler.load()) {
-        Some(Scheduler::Rr) => rr::choose(tables, service, region, avoid),
-        Some(Scheduler::Wrr) => wrr::choose(tables, service, region, avoid),
-        Some(Scheduler::Lc) => least::choose(tables, region, avoid, least::Measure::Connections),
-        Some(Scheduler::Wlc) => least::choose(tables, region, avoid, least::Measure::PerWeight),
-        None => NONE,
+    let scheduler = Scheduler::from_number(service.scheduler.load());
+    let mut chosen = NONE;
+    for _ in 0..TRIES {
+        let moved;
+        (chosen, moved) = match scheduler {
+            Some(Scheduler::Rr) => rr::choose(tables, service, region, avoid),
+            Some(Scheduler::Wrr) => wrr::choose(tables, service, region, avoid),
+            Some(Scheduler::Lc) => (
+                least::choose(tables, region, avoid, least::Measure::Connections),
+                true,
+            ),
+            Some(Scheduler::Wlc) => (
+                least::choose(tables, region, avoid, least::Measure::PerWeight),
+                true,
+            ),
+            None => (NONE, true),
+        };
+        if moved {
+            break;
+        }
     }
+    chosen
 }
 
 /// A member and its weight, if it is eligible: in use, weight above zero, not to be avoided.

@@ -34,8 +34,14 @@ impl<T: Tables> Step<T> for Walk {
     }
 }
 
+/// The server, and whether the cursor could be moved on.
 #[inline(always)]
-pub(super) fn choose<T: Tables>(tables: &T, service: &Service, region: Region, avoid: u32) -> u32 {
+pub(super) fn choose<T: Tables>(
+    tables: &T,
+    service: &Service,
+    region: Region,
+    avoid: u32,
+) -> (u32, bool) {
     let cursor = service.cursor.load();
     let position = cursor as u32 & 0xffff;
     let start = if position < region.length {
@@ -51,11 +57,9 @@ pub(super) fn choose<T: Tables>(tables: &T, service: &Service, region: Region, a
         next: 0,
     };
     tables.repeat(region.length, &mut walk);
-    if walk.chosen != NONE {
-        // Where another CPU moved on at the same time, both took the same server: no harm.
-        service
-            .cursor
-            .cas(cursor, cursor & !0xffff | u64::from(walk.next));
+    if walk.chosen == NONE {
+        return (NONE, true);
     }
-    walk.chosen
+    let moved = cursor & !0xffff | u64::from(walk.next);
+    (walk.chosen, service.cursor.cas(cursor, moved) == cursor)
 }

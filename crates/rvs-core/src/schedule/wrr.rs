@@ -64,11 +64,17 @@ impl<T: Tables> Step<T> for Heaviest {
     }
 }
 
+/// The server, and whether the cursor could be moved on.
 #[inline(always)]
-pub(super) fn choose<T: Tables>(tables: &T, service: &Service, region: Region, avoid: u32) -> u32 {
+pub(super) fn choose<T: Tables>(
+    tables: &T,
+    service: &Service,
+    region: Region,
+    avoid: u32,
+) -> (u32, bool) {
     let (step, top) = (service.weight_step.load().max(1), service.weight_top.load());
     if top == 0 {
-        return NONE;
+        return (NONE, true);
     }
     let cursor = service.cursor.load();
     let (position, kept) = (cursor as u32 & 0xffff, (cursor >> 32) as u32);
@@ -93,16 +99,16 @@ pub(super) fn choose<T: Tables>(tables: &T, service: &Service, region: Region, a
         };
         tables.repeat(region.length, &mut heaviest);
         if heaviest.weight == 0 {
-            return NONE;
+            return (NONE, true);
         }
         let rounds = top.saturating_sub(heaviest.weight).div_ceil(step);
         walk.current = top.saturating_sub(rounds.wrapping_mul(step)).max(1);
         walk.position = 0;
         tables.repeat(region.length, &mut walk);
     }
-    if walk.chosen != NONE {
-        let moved = u64::from(walk.position & 0xffff) | u64::from(walk.current) << 32;
-        service.cursor.cas(cursor, moved);
+    if walk.chosen == NONE {
+        return (NONE, true);
     }
-    walk.chosen
+    let moved = u64::from(walk.position & 0xffff) | u64::from(walk.current) << 32;
+    (walk.chosen, service.cursor.cas(cursor, moved) == cursor)
 }
