@@ -37,7 +37,6 @@ pub(super) fn rewrite<P: Packet>(
         is_udp,
     };
     packet.change_checksum(&change)
-        && packet.write_words(flow.transport, &[rewrite.ports])
         && if flow.is_v6() {
             write_v6(packet, flow, rewrite, side)
         } else {
@@ -45,7 +44,8 @@ pub(super) fn rewrite<P: Packet>(
         }
 }
 
-/// Time to live, protocol, checksum and both addresses, which lie together.
+/// Time to live, protocol, checksum and both addresses, which lie together; and where there are no
+/// options, so do the ports.
 #[inline(always)]
 fn write_v4<P: Packet>(
     packet: &mut P,
@@ -60,10 +60,12 @@ fn write_v4<P: Packet>(
         Side::Source => (rewrite.address[0], flow.destination[0]),
         Side::Destination => (flow.source[0], rewrite.address[0]),
     };
-    packet.write_words(
-        flow.network + 8,
-        &[age_word(ttl, flow.protocol, sum), source, destination],
-    )
+    let age = age_word(ttl, flow.protocol, sum);
+    if flow.transport == flow.network + 20 {
+        return packet.write_words(flow.network + 8, &[age, source, destination, rewrite.ports]);
+    }
+    packet.write_words(flow.network + 8, &[age, source, destination])
+        && packet.write_words(flow.transport, &[rewrite.ports])
 }
 
 #[inline(always)]
@@ -74,4 +76,5 @@ fn write_v6<P: Packet>(packet: &mut P, flow: &Flow, rewrite: &Rewrite, side: Sid
     };
     packet.write(flow.network + 7, &[flow.ttl.wrapping_sub(1)])
         && packet.write_words(flow.network + offset, &rewrite.address)
+        && packet.write_words(flow.transport, &[rewrite.ports])
 }

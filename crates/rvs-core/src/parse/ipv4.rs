@@ -8,8 +8,13 @@ use crate::{Flow, Packet};
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     let network = packet.network_offset();
-    let Some(header) = packet.read_words::<5>(network) else {
-        return MALFORMED;
+    // Nearly every packet has no options and is long enough for one read to get both headers.
+    let (header, mut ahead) = match packet.read_words::<10>(network) {
+        Some([a, b, c, d, e, f, g, h, i, j]) => ([a, b, c, d, e], Some([f, g, h, i, j])),
+        None => match packet.read_words::<5>(network) {
+            Some(header) => (header, None),
+            None => return MALFORMED,
+        },
     };
     let header_length = (header[0] & 0xf) * 4;
     let length = u32::from(half(header[0], 1));
@@ -37,7 +42,10 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     }
     let payload = flow.largest.saturating_sub(header_length);
     if switched {
-        return transport::parse(packet, flow, payload);
+        if header_length != 20 {
+            ahead = None;
+        }
+        return transport::parse(packet, flow, payload, ahead);
     }
     if flow.protocol != protocol::ICMP {
         return OTHER;

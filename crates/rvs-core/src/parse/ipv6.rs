@@ -67,7 +67,7 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     flow.transport = network + skipped;
     let payload = flow.largest.saturating_sub(skipped);
     match next {
-        protocol::TCP | protocol::UDP => transport::parse(packet, flow, payload),
+        protocol::TCP | protocol::UDP => transport::parse(packet, flow, payload, None),
         // Errors are the types below 128 (RFC 4443 section 2.1).
         protocol::ICMPV6 => match packet.read::<1>(flow.transport) {
             Some([0..128]) if payload >= 8 => ICMP_ERROR,

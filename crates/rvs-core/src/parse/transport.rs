@@ -3,13 +3,23 @@
 use super::{MALFORMED_TRANSPORT, TRANSPORT, half, measure_segments};
 use crate::{Flow, Packet};
 
-/// Reads the header; `payload` is how many bytes of the IP packet lie behind the IP headers.
+/// Reads the header; `payload` is how many bytes of the IP packet lie behind the IP headers. `ahead`
+/// are the header's first words where the caller has read them already.
 #[inline(always)]
-pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow, payload: u32) -> u32 {
+pub(super) fn parse<P: Packet>(
+    packet: &P,
+    flow: &mut Flow,
+    payload: u32,
+    ahead: Option<[u32; 5]>,
+) -> u32 {
     let header_length;
     if flow.is_tcp() {
-        let Some(header) = packet.read_words::<5>(flow.transport) else {
-            return MALFORMED_TRANSPORT;
+        let header = match ahead {
+            Some(header) => header,
+            None => match packet.read_words::<5>(flow.transport) {
+                Some(header) => header,
+                None => return MALFORMED_TRANSPORT,
+            },
         };
         flow.ports = header[0];
         flow.tcp_flags = (header[3] >> 8) as u8;
@@ -18,8 +28,12 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow, payload: u32) -> u32
             return MALFORMED_TRANSPORT;
         }
     } else {
-        let Some(header) = packet.read_words::<2>(flow.transport) else {
-            return MALFORMED_TRANSPORT;
+        let header = match ahead {
+            Some(header) => [header[0], header[1]],
+            None => match packet.read_words::<2>(flow.transport) {
+                Some(header) => header,
+                None => return MALFORMED_TRANSPORT,
+            },
         };
         flow.ports = header[0];
         header_length = 8;
