@@ -324,8 +324,8 @@ pub enum Edit {
     Remove(usize),
     /// A server has another weight.
     Weight(usize, u32),
-    /// The director does not schedule new connections any more.
-    Deactivate,
+    /// The director's flags become these ([`Settings::SCHEDULE`] and others).
+    Flags(u32),
 }
 
 impl Edit {
@@ -337,7 +337,7 @@ impl Edit {
                 flags.store(flags.load() | Server::REMOVED);
             }
             Self::Weight(server, weight) => memory.servers[server].weight.store(weight),
-            Self::Deactivate => memory.settings.flags.store(0),
+            Self::Flags(flags) => memory.settings.flags.store(flags),
         }
     }
 }

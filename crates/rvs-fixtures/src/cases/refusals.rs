@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type};
-use rvs_abi::{Counter, Method};
+use rvs_abi::{Counter, Method, Settings};
 
 use super::{
     forwarding::{answer, first, forwarded, name_of, next, one, request},
@@ -183,9 +183,28 @@ fn refused(family: Family) -> Vec<Case> {
         &direct,
         vec![
             at(40000, Method::Direct, 0, 0).opens(0, 1, 0),
-            Step::Edit(Edit::Deactivate),
+            Step::Edit(Edit::Flags(0)),
             request(&next(family, 6), Method::Direct),
             Step::drops(&syn(40001), Counter::DropInactive),
+        ],
+    ));
+    let takeover = Edit::Flags(Settings::SCHEDULE | Settings::TAKEOVER);
+    cases.push(Case::new(
+        name("during a takeover a packet of no known connection is dropped, and new ones are made"),
+        &direct,
+        vec![
+            Step::Edit(takeover),
+            Step::drops(&next(family, 6), Counter::DropTakeover),
+            at(40000, Method::Direct, 0, 0).opens(0, 1, 0),
+            request(&next(family, 6), Method::Direct),
+        ],
+    ));
+    cases.push(Case::new(
+        name("during a takeover a NAT server's packet of no known connection is dropped"),
+        &nat,
+        vec![
+            Step::Edit(takeover),
+            Step::drops(&answer(family, 6, "A"), Counter::DropTakeover),
         ],
     ));
     let nowhere = (family.nowhere(), 40000);

@@ -207,11 +207,11 @@ pub(super) fn world(choices: &mut Choices<'_>) -> World {
 fn edit(choices: &mut Choices<'_>, world: &World) -> Edit {
     let servers = world.servers().count();
     if servers == 0 {
-        return Edit::Deactivate;
+        return Edit::Flags(0);
     }
     let server = choices.below(servers);
     match choices.below(8) {
-        0 => Edit::Deactivate,
+        0 => Edit::Flags(0),
         1 | 2 => Edit::Remove(server),
         _ => Edit::Weight(server, choices.below(3) as u32),
     }
