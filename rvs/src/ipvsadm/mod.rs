@@ -6,6 +6,8 @@
 //! the original's comparison overflows for addresses that lie more than half the address space apart.
 
 mod command;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod names;
 mod options;
 mod parse;

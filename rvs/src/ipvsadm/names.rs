@@ -17,7 +17,7 @@ pub(super) struct Names {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Others {
     Resolver,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Nobody,
 }
 
@@ -88,7 +88,7 @@ impl Names {
                 .to_socket_addrs()
                 .ok()?
                 .find_map(|socket| v4(socket.ip())),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Others::Nobody => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The front end against what the real ipvsadm printed.
 
 mod captures;
+mod corpus;
 mod hostile;
 mod listing;
 mod matrix;
