@@ -76,6 +76,10 @@ fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
         return pass(path, Counter::PassIcmp);
     };
     let outcome = match Method::from_number(Link(head.link.load()).method()) {
+        // Two steps, since no stack holds both. What cannot be sent is dropped, rewritten or not.
+        Some(Method::Nat) if path.mend(flow, index) != icmp::READ => {
+            return drop(path, Counter::DropNoRoom);
+        }
         Some(Method::Nat) => path.relay(flow, index),
         Some(Method::Direct | Method::Tunnel) => path.request(flow, index),
         Some(Method::Local) | None => return pass(path, Counter::PassLocal),

@@ -1,7 +1,11 @@
 //! Programs that no packet runs: user space calls them by `BPF_PROG_TEST_RUN`, with a request in
 //! place of a frame and the answer where the request was.
 
-use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
+    macros::classifier,
+    programs::TcContext,
+};
 use rvs_abi::sweep::{ClockReading, Insertion, Sweep};
 use rvs_core::sweep;
 
@@ -16,18 +20,20 @@ const FAILED: i32 = 2;
 /// Sweeps a slice of the connection table.
 #[classifier]
 pub fn rvs_sweep(context: TcContext) -> i32 {
-    let Ok(slice) = context.load::<Sweep>(0) else {
+    let mut slice = Sweep::default();
+    if !read(&context, &mut slice) {
         return FAILED;
-    };
+    }
     answer(&context, &sweep::sweep(&Maps, slice))
 }
 
 /// Inserts a connection as it is.
 #[classifier]
 pub fn rvs_insert(context: TcContext) -> i32 {
-    let Ok(mut insertion) = context.load::<Insertion>(0) else {
+    let mut insertion = Insertion::default();
+    if !read(&context, &mut insertion) {
         return FAILED;
-    };
+    }
     insertion.outcome = if insertion.family == 6 {
         rvs_restore6(&insertion)
     } else {
@@ -47,6 +53,14 @@ pub fn rvs_clock(context: TcContext) -> i32 {
         spare: [0; 6],
     };
     answer(&context, &reading)
+}
+
+/// Fills `request` where it is: a value that is returned would lie on the stack twice.
+#[inline(always)]
+fn read<T>(context: &TcContext, request: &mut T) -> bool {
+    let place = core::ptr::from_mut(request).cast();
+    // SAFETY: requests are made of integers, and the helper writes all of one, or fails.
+    unsafe { bpf_skb_load_bytes(context.skb.skb.cast(), 0, place, size_of::<T>() as u32) == 0 }
 }
 
 #[inline(always)]

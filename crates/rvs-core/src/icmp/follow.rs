@@ -31,7 +31,7 @@ pub fn follow<P: Path>(path: &P, flow: &Flow) -> u32 {
     path.find_returning(&quoted)
 }
 
-/// Sends an error about a NAT connection to whom it is for. The result is an [`crate::Action`] as a number.
+/// Sends an error about a NAT connection, which [`mend`] has rewritten, to whom it is for. The result is an [`crate::Action`] as a number.
 #[inline(always)]
 pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     let Some(head) = connection::head(path, flow, index) else {
@@ -66,9 +66,6 @@ pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     }
     if flow.largest > hop.mtu {
         return drop(path, Counter::DropTooBig);
-    }
-    if path.mend(flow, index) != READ {
-        return drop(path, Counter::DropNoRoom);
     }
     path.transmit(&hop) as u32
 }
