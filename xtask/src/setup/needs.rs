@@ -41,6 +41,11 @@ pub(crate) const PROGRAMS: &[Package] = &[
     ),
     program("curl", "curl", "the real client"),
     program(
+        "iputils-ping",
+        "ping",
+        "asks whether hosts of a test reach each other",
+    ),
+    program(
         "tcpdump",
         "tcpdump",
         "shows what is on the wire when a test fails",
@@ -55,7 +60,6 @@ pub(crate) const PROGRAMS: &[Package] = &[
         "nft",
         "the rival in benchmarks, and the firewall that doctor looks at",
     ),
-    program("iperf3", "iperf3", "bulk throughput"),
     program("wrk", "wrk", "HTTP load"),
     program(
         "qemu-system-x86",
