@@ -1,12 +1,13 @@
 //! Building the kernel side: `crates/rvs-ebpf` for `bpfel-unknown-none`.
 //!
-//! This file is part of xtask and of `rvs-dataplane`'s build script, so it uses the standard library
-//! only. It looks for a compiler that brings a `core` for the target (Debian's `rustc-web`), or for a
+//! The build scripts of `rvs-dataplane` and `rvs-bench` include this file, so it uses the standard
+//! library only. It looks for a compiler that brings a `core` for the target (Debian's `rustc-web`), or for a
 //! nightly with `rust-src`, and for `bpf-linker`; it installs nothing.
 
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -21,9 +22,32 @@ const FLAGS: &[&str] = &[
     "-Cpanic=abort",
 ];
 
+/// A whole build script: builds the kernel side and puts its program `binary` as `object` where the
+/// crate's code finds it (`OUT_DIR`). What fails is told in cargo's own way.
+pub(crate) fn build_script(binary: &str, object: &str) {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let repository = manifest.join("../..");
+    for source in SOURCES {
+        println!(
+            "cargo::rerun-if-changed={}",
+            repository.join(source).display()
+        );
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let built = build(&repository, &out.join("bpf")).and_then(|product| {
+        fs::copy(product.with_file_name(binary), out.join(object))
+            .map_err(|error| error.to_string())
+    });
+    if let Err(error) = built {
+        for line in error.lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
 /// Builds the object and returns its path. `repository` is the root of the tree, `target` a directory
 /// for the build alone. The error is one line, for the user.
-pub(crate) fn build(repository: &Path, target: &Path) -> Result<PathBuf, String> {
+fn build(repository: &Path, target: &Path) -> Result<PathBuf, String> {
     let linker = find_linker().ok_or_else(|| missing("bpf-linker"))?;
     let mut flags: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
     flags.push(format!("-Clinker={}", linker.display()));
@@ -74,7 +98,7 @@ pub(crate) fn build(repository: &Path, target: &Path) -> Result<PathBuf, String>
 }
 
 /// What the build reads, for `cargo:rerun-if-changed`.
-pub(crate) const SOURCES: &[&str] = &[
+const SOURCES: &[&str] = &[
     "crates/rvs-ebpf",
     "crates/rvs-core/src",
     "crates/rvs-table/src",
