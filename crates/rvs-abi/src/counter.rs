@@ -66,6 +66,7 @@ counters! {
     DropTtl, "drop_ttl", Drop, "Time to live used up, and no answer was due.";
     DropTooBig, "drop_too_big", Drop, "Larger than the path's MTU, and no answer was due.";
     DropTakeover, "drop_takeover", Drop, "Of no known connection, while an older director's are being taken over; it will be repeated.";
+    DropProgram, "drop_program", Drop, "The program that goes on with such packets is missing.";
     DropInactive, "drop_inactive", Drop, "A new connection while the director is inactive.";
     AnswerTooBig, "answer_too_big", Answer, "Larger than the path's MTU: fragmentation needed, or packet too big, was sent.";
     AnswerTtl, "answer_ttl", Answer, "Time to live used up: time exceeded was sent.";

@@ -23,9 +23,9 @@ pub mod sweep;
 pub use cell::{Word32, Word64};
 pub use counter::{COUNTERS, Counter, Verdict};
 pub use device::Device;
-pub use server::{Method, Server, ServerStats};
+pub use server::{Encapsulation, Method, Server, ServerStats};
 pub use service::{AddressKey, Scheduler, Service, ServiceKey};
-pub use settings::{Settings, TIMEOUTS, TcpState};
+pub use settings::{SctpState, Settings, TIMEOUTS, TcpState};
 pub use slot::{Head, Role, Slot, Slot4, Slot6};
 
 /// The longest list of servers that one service may have.
@@ -35,7 +35,7 @@ pub const MEMBERS_MAX: u32 = 1024;
 ///
 /// The revision is raised by hand when a field changes its meaning without changing a size.
 pub const LAYOUT: u32 = {
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     let parts = [
         REVISION,
         size_of::<Slot4>() as u32,
@@ -67,10 +67,45 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// GRE.
+    pub const GRE: u8 = 47;
+    /// ESP.
+    pub const ESP: u8 = 50;
+    /// AH.
+    pub const AH: u8 = 51;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
     /// IPv6 in IP.
     pub const IPV6: u8 = 41;
     /// ICMPv6.
     pub const ICMPV6: u8 = 58;
+
+    /// The protocol number under which the connection table holds the templates of a protocol (0 for those of a
+    /// firewall mark): one that no switched packet has.
+    #[inline(always)]
+    pub const fn of_template(protocol: u8) -> u8 {
+        protocol ^ 0x40
+    }
+
+    /// The protocol number under which the connection table holds connections of which the client's port is
+    /// not known yet.
+    #[inline(always)]
+    pub const fn of_expected(protocol: u8) -> u8 {
+        protocol ^ 0x20
+    }
+}
+
+/// Places of the programs that `rvs_ingress` goes on with.
+pub mod tail {
+    /// `rvs_newcomer`.
+    pub const NEWCOMER: u32 = 0;
+    /// `rvs_icmp_error`.
+    pub const ICMP_ERROR: u32 = 1;
+    /// How many places there are.
+    pub const PROGRAMS: u32 = 16;
+
+    /// The programs by name, each with its place.
+    pub const ALL: [(&str, u32); 2] = [("rvs_newcomer", NEWCOMER), ("rvs_icmp_error", ICMP_ERROR)];
 }
 
 /// Values of the `family` fields: the IP version.

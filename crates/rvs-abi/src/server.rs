@@ -15,6 +15,20 @@ pub enum Method {
     Tunnel = 2,
     /// Direct routing (gatewaying).
     Direct = 3,
+    /// Cache bypass: on to the original destination.
+    Bypass = 4,
+}
+
+/// How tunnelled packets are wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Encapsulation {
+    /// IP in IP (RFC 2003, RFC 2473).
+    Ipip = 0,
+    /// Generic UDP encapsulation (`IP_VS_CONN_F_TUNNEL_TYPE_GUE`).
+    Gue = 1,
+    /// Generic routing encapsulation (RFC 2784).
+    Gre = 2,
 }
 
 impl Method {
@@ -26,6 +40,7 @@ impl Method {
             1 => Some(Self::Local),
             2 => Some(Self::Tunnel),
             3 => Some(Self::Direct),
+            4 => Some(Self::Bypass),
             _ => None,
         }
     }
@@ -61,7 +76,11 @@ pub struct Server {
     pub inactive: Word32,
     /// Number of the last full sweep that found a slot of this server.
     pub seen: Word32,
-    written_spare: [Word32; 13],
+    /// Templates that name the server.
+    pub persistent: Word32,
+    /// 1 from the moment when all connections reach the upper threshold until they are few enough again.
+    pub overloaded: Word32,
+    written_spare: [Word32; 11],
 
     // The line for tunnels and user space.
     /// The director's own address towards the server: the outer source of tunnelled packets, and the
@@ -73,7 +92,16 @@ pub struct Server {
     pub port: Word32,
     /// Order in which the service's servers were added.
     pub sequence: Word32,
-    cold_spare: [Word32; 9],
+    /// Upper threshold of connections; 0 is none.
+    pub upper: Word32,
+    /// Lower threshold; 0 is three quarters of the upper one.
+    pub lower: Word32,
+    /// [`Encapsulation`] in bits 0..8, [`Server::CHECKSUM`] and [`Server::REMOTE_CHECKSUM`] in 8..16, GUE's port as
+    /// it lies in a packet in 16..32.
+    pub tunnel: Word32,
+    /// mh: the last weight that was not 0.
+    pub last_weight: Word32,
+    cold_spare: [Word32; 5],
 }
 
 #[cfg(not(loom))]
@@ -90,6 +118,16 @@ impl Server {
     pub const CONFIGURED: u32 = 8;
     /// `hop_macs` hold the neighbour's address, good until `hop_valid_until`.
     pub const HOP_KNOWN: u32 = 16;
+
+    /// The service has time-outs of its own.
+    pub const OWN_TIMEOUTS: u32 = 32;
+    /// The server has an upper threshold.
+    pub const CAPPED: u32 = 64;
+
+    /// In [`Server::tunnel`]: the outer checksum is filled in.
+    pub const CHECKSUM: u32 = 1 << 8;
+    /// In [`Server::tunnel`]: GUE's remote checksum offload.
+    pub const REMOTE_CHECKSUM: u32 = 2 << 8;
 
     /// The method that the flags hold.
     #[inline(always)]

@@ -2,39 +2,55 @@
 
 use crate::{Word32, Word64};
 
-/// Scheduling algorithms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum Scheduler {
-    /// Round robin.
-    Rr = 0,
-    /// Weighted round robin.
-    Wrr = 1,
-    /// Least connections.
-    Lc = 2,
-    /// Weighted least connections.
-    Wlc = 3,
-}
-
-impl Scheduler {
-    /// The scheduler with this number, if there is one.
-    #[inline(always)]
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            0 => Some(Self::Rr),
-            1 => Some(Self::Wrr),
-            2 => Some(Self::Lc),
-            3 => Some(Self::Wlc),
-            _ => None,
+macro_rules! schedulers {
+    ($($name:ident = $number:literal, $help:literal;)*) => {
+        /// Scheduling algorithms.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Scheduler {
+            $(#[doc = $help] $name = $number,)*
         }
-    }
+
+        impl Scheduler {
+            /// Every scheduler, in order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The scheduler with this number, if there is one.
+            #[inline(always)]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-/// One virtual service: 128 bytes, a line that packets read and a line that they write.
+schedulers! {
+    Rr = 0, "Round robin.";
+    Wrr = 1, "Weighted round robin.";
+    Lc = 2, "Least connections.";
+    Wlc = 3, "Weighted least connections.";
+    Dh = 4, "Destination hashing.";
+    Sh = 5, "Source hashing.";
+    Lblc = 6, "Locality-based least connections.";
+    Lblcr = 7, "Locality-based least connections with replication.";
+    Sed = 8, "Shortest expected delay.";
+    Nq = 9, "Never queue.";
+    Mh = 10, "Maglev hashing.";
+    Fo = 11, "Weighted fail-over.";
+    Ovf = 12, "Weighted overflow.";
+    Twos = 13, "Power of two choices, weighted.";
+    Unscheduled = 14, "None: no new connections.";
+}
+
+/// One virtual service: 320 bytes. Two lines that the packets of new connections read, one that they
+/// write, and two of time-outs.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct Service {
-    /// The servers' region in the members array: offset in bits 0..32, length in 32..48, version in 48..64.
+    /// The servers' region in the members array: see [`Region`].
     pub members: Word64,
     /// [`Service::IN_USE`] and others.
     pub flags: Word32,
@@ -44,30 +60,75 @@ pub struct Service {
     pub weight_step: Word32,
     /// wrr: where a round starts, the largest weight less the step plus 1; 0 while no weight is positive.
     pub weight_top: Word32,
-    /// Address; IPv4 in the first word. Packet byte order.
+    /// Address; IPv4 in the first word. Packet byte order. Of a service by firewall mark: the mark, in
+    /// host order, in the first word.
     pub address: [Word32; 4],
-    /// Port as it lies in a packet in bits 0..16, protocol in 16..24, IP version in 24..32.
+    /// Port as it lies in a packet in bits 0..16, protocol in 16..24, IP version in 24..32. Port and
+    /// protocol are 0 where the service is one of a firewall mark.
     pub key: Word32,
     /// Order in which services were added.
     pub sequence: Word32,
-    read_spare: [Word32; 4],
+    /// Persistence: how long a template lives on after its last use, in ticks; 0 is no persistence.
+    pub persistence: Word32,
+    /// Persistence: IPv4, the mask in packet byte order; IPv6, the prefix's length in bits.
+    pub netmask: Word32,
+    /// Persistence engine: [`Service::NO_ENGINE`] or [`Service::SIP`].
+    pub engine: Word32,
+    /// Entries of the table of dh, sh or mh, which lies behind the list of members; 0 is no table.
+    pub table: Word32,
+
+    /// twos: the sum of all weights, saturating.
+    pub weight_sum: Word32,
+    /// Seconds of persistence as they were asked for.
+    pub persistence_seconds: Word32,
+    read_spare: [Word32; 14],
 
     /// Where the scheduler stands: position in bits 0..16, wrr's current weight in 32..64.
     pub cursor: Word64,
     written_spare: [Word32; 14],
+
+    /// Idle time-outs in ticks, placed as in [`crate::Settings::timeouts`]; 0 is the director's.
+    pub timeouts: [Word32; crate::TIMEOUTS],
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Service>() == 128);
+const _: () = assert!(size_of::<Service>() == 320);
 
 impl Service {
     /// The index belongs to a service.
     pub const IN_USE: u32 = 1;
     /// Made from the configuration file, not at run time.
     pub const CONFIGURED: u32 = 8;
+    /// One-packet scheduling: every datagram is scheduled anew and leaves no connection.
+    pub const ONE_PACKET: u32 = 16;
+    /// sh-fallback, mh-fallback (`IP_VS_SVC_F_SCHED1`).
+    pub const FALLBACK: u32 = 32;
+    /// sh-port, mh-port (`IP_VS_SVC_F_SCHED2`).
+    pub const PORT: u32 = 64;
+    /// flag-3 (`IP_VS_SVC_F_SCHED3`), which no scheduler uses.
+    pub const FLAG3: u32 = 128;
+    /// UDP flows of a removed server go to another at once.
+    pub const MOVE_UDP: u32 = 256;
+    /// Some of the service's own time-outs are set.
+    pub const OWN_TIMEOUTS: u32 = 512;
+    /// A firewall mark, not an address.
+    pub const BY_MARK: u32 = 1024;
+    /// Scheduling to the letter of IPVS, oddities included.
+    pub const EXACT: u32 = 2048;
+    /// flag-1 and flag-2 where the scheduler gives them no meaning are kept here.
+    pub const FLAG1: u32 = 4096;
+    /// See [`Service::FLAG1`].
+    pub const FLAG2: u32 = 8192;
+
+    /// No persistence engine.
+    pub const NO_ENGINE: u32 = 0;
+    /// The SIP engine: by Call-ID.
+    pub const SIP: u32 = 1;
 }
 
-/// A service's region of the members array, as [`Service::members`] packs it.
+/// A service's region of the members array, as [`Service::members`] packs it: the list of servers, newest
+/// first, and behind it the scheduler's table, if it has one, four entries a word, each the position of
+/// a server in the list ([`Region::NOBODY`] where there is none). List and table are published by one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     /// First member.
@@ -79,6 +140,9 @@ pub struct Region {
 }
 
 impl Region {
+    /// A table's entry that names nobody.
+    pub const NOBODY: u16 = u16::MAX;
+
     /// Unpacks.
     #[inline(always)]
     pub const fn unpack(word: u64) -> Self {
@@ -96,7 +160,8 @@ impl Region {
     }
 }
 
-/// The key of the service index.
+/// The key of the service index. Of a service by firewall mark: the mark, in host order, in the first
+/// word of the address, with port and protocol 0. Port 0 is any port that has no service of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct ServiceKey {

@@ -68,12 +68,88 @@ impl TcpState {
     }
 }
 
-/// Entries of [`Settings::timeouts`]: TCP's states at their numbers, UDP behind them.
-pub const TIMEOUTS: usize = 16;
+/// SCTP's states, numbered as on the sync wire (`IP_VS_SCTP_S_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum SctpState {
+    /// No state yet.
+    None = 0,
+    /// A first INIT was seen.
+    Init1 = 1,
+    /// INIT seen.
+    Init = 2,
+    /// The server sent COOKIE ECHO.
+    CookieSent = 3,
+    /// The client sent COOKIE ECHO.
+    CookieReplied = 4,
+    /// INIT ACK awaited.
+    CookieWait = 5,
+    /// Cookie.
+    Cookie = 6,
+    /// COOKIE ECHO seen.
+    CookieEchoed = 7,
+    /// Established.
+    Established = 8,
+    /// The server sent SHUTDOWN.
+    ShutdownSent = 9,
+    /// The client sent SHUTDOWN.
+    ShutdownReceived = 10,
+    /// SHUTDOWN ACK seen.
+    ShutdownAckSent = 11,
+    /// Rejected.
+    Rejected = 12,
+    /// Closed.
+    Closed = 13,
+}
+
+impl SctpState {
+    /// Every state, in order of its number.
+    pub const ALL: [Self; 14] = [
+        Self::None,
+        Self::Init1,
+        Self::Init,
+        Self::CookieSent,
+        Self::CookieReplied,
+        Self::CookieWait,
+        Self::Cookie,
+        Self::CookieEchoed,
+        Self::Established,
+        Self::ShutdownSent,
+        Self::ShutdownReceived,
+        Self::ShutdownAckSent,
+        Self::Rejected,
+        Self::Closed,
+    ];
+
+    /// The name that ipvsadm prints (`net/netfilter/ipvs/ip_vs_proto_sctp.c`, `sctp_state_name_table`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Init1 => "INIT1",
+            Self::Init => "INIT",
+            Self::CookieSent => "C-SENT",
+            Self::CookieReplied => "C-REPLIED",
+            Self::CookieWait => "C-WAIT",
+            Self::Cookie => "COOKIE",
+            Self::CookieEchoed => "C-ECHOED",
+            Self::Established => "ESTABLISHED",
+            Self::ShutdownSent => "S-SENT",
+            Self::ShutdownReceived => "S-RECEIVED",
+            Self::ShutdownAckSent => "S-ACK-SENT",
+            Self::Rejected => "REJECTED",
+            Self::Closed => "CLOSED",
+        }
+    }
+}
+
+/// Entries of [`Settings::timeouts`]: TCP's states at their numbers, UDP, and SCTP's states behind them.
+pub const TIMEOUTS: usize = 32;
 /// Where UDP's time-out lies in [`Settings::timeouts`].
 pub const UDP_TIMEOUT: usize = 11;
+/// Where SCTP's first time-out lies in [`Settings::timeouts`].
+pub const SCTP_TIMEOUT: usize = 12;
 
-/// The director's settings: 256 bytes.
+/// The director's settings: 320 bytes.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug, Default))]
 #[repr(C)]
 pub struct Settings {
@@ -91,7 +167,13 @@ pub struct Settings {
     pub ticks_per_second: Word32,
     /// ICMP errors that the director may send in a window of [`Settings::ICMP_WINDOW_BITS`].
     pub icmp_burst: Word32,
-    read_spare: [Word32; 6],
+    /// drop_packet: one scheduling attempt in so many is dropped; 0 is none, 1 is all.
+    pub drop_rate: Word32,
+    /// Ticks after which lblc forgets an address that nobody asked for.
+    pub lblc_expiration: Word32,
+    /// Ticks after which lblcr takes a server away from a set that did not change.
+    pub lblcr_expiration: Word32,
+    read_spare: [Word32; 3],
     /// Idle time-outs in ticks.
     pub timeouts: [Word32; TIMEOUTS],
 
@@ -99,7 +181,9 @@ pub struct Settings {
     pub spill4: [Word32; LEVELS],
     /// The same for IPv6.
     pub spill6: [Word32; LEVELS],
-    written_spare: [Word32; 8],
+    /// drop_packet: scheduling attempts since the last that was dropped.
+    pub drop_counter: Word32,
+    written_spare: [Word32; 7],
 
     /// The window that `icmp_sent` counts.
     pub icmp_window: Word32,
@@ -109,7 +193,7 @@ pub struct Settings {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Settings>() == 256);
+const _: () = assert!(size_of::<Settings>() == 320);
 
 impl Settings {
     /// New connections are scheduled; without it only those that exist are served ("inactive here").
@@ -119,6 +203,46 @@ impl Settings {
     /// Connections are on their way from, or to, another director's maps: who is not known may be so
     /// in a moment, and is dropped, not left to the host, which would end the connection.
     pub const TAKEOVER: u32 = 4;
+    /// `expire_nodest_conn`: a packet of a connection whose server was removed ends it, and is scheduled afresh.
+    pub const EXPIRE_NODEST: u32 = 8;
+    /// `expire_quiescent_template`: a template of a server with weight 0 counts no more.
+    pub const EXPIRE_QUIESCENT: u32 = 16;
+    /// `sloppy_tcp`: any segment but a reset begins a connection.
+    pub const SLOPPY_TCP: u32 = 32;
+    /// `sloppy_sctp`: any packet but an abort begins an association.
+    pub const SLOPPY_SCTP: u32 = 64;
+    /// `cache_bypass`.
+    pub const CACHE_BYPASS: u32 = 128;
+    /// `nat_icmp_send`.
+    pub const NAT_ICMP_SEND: u32 = 256;
+    /// `schedule_icmp`.
+    pub const SCHEDULE_ICMP: u32 = 512;
+    /// `secure_tcp` is in force.
+    pub const SECURE_TCP: u32 = 1024;
+    /// `pmtu_disc`: tunnels copy DF.
+    pub const PMTU_DISC: u32 = 2048;
+    /// `snat_reroute`: a reply is routed with the virtual address as its source.
+    pub const SNAT_REROUTE: u32 = 4096;
+    /// `ignore_tunneled`.
+    pub const IGNORE_TUNNELED: u32 = 8192;
+    /// Some service is one of a firewall mark.
+    pub const HAS_MARKS: u32 = 1 << 14;
+    /// Some service is one of any port.
+    pub const HAS_ANY_PORT: u32 = 1 << 15;
+    /// Some service is FTP's (TCP port 21).
+    pub const HAS_FTP: u32 = 1 << 16;
+    /// Some match rule gives packets a firewall mark.
+    pub const HAS_RULES: u32 = 1 << 17;
+    /// Connections without client port may be waiting (FTP).
+    pub const HAS_EXPECTED: u32 = 1 << 18;
+    /// `conn_reuse_mode` bit 1: a closed connection makes way for a new one with the same ports.
+    pub const REUSE: u32 = 1 << 19;
+    /// `conn_reuse_mode` bit 2: so does one in FIN_WAIT of which the director sees only requests.
+    pub const REUSE_FIN_WAIT: u32 = 1 << 20;
+    /// `drop_entry` is in force.
+    pub const DROP_ENTRY: u32 = 1 << 21;
+    /// The daemon's TUN device is there: rare packets go the long way round.
+    pub const SLOW_PATH: u32 = 1 << 22;
     /// 2 to the power of this many ticks share one allowance of ICMP errors: a tick may be as short as
     /// a millisecond, and errors come in crowds.
     pub const ICMP_WINDOW_BITS: u32 = 6;

@@ -33,7 +33,16 @@ pub struct Head {
     pub rewrite_ports: Word32,
     /// Packets seen in this direction since the slot was made, saturating at 2^32 - 1.
     pub packets: Word32,
+    /// Index of the slot that controls this connection: its template, or its FTP control connection.
+    pub control: Word32,
+    /// The generation that the controlling slot had; [`NO_CONTROL`] where there is none.
+    pub control_generation: Word32,
+    /// How many connections name this slot in [`Head::control`].
+    pub controlled: Word32,
 }
+
+/// A generation that no slot has.
+pub const NO_CONTROL: u32 = u32::MAX;
 
 /// A slot whose addresses have `N` words, padded by `PAD` words to a whole number of lines.
 #[cfg_attr(not(target_arch = "bpf"), derive(Debug))]
@@ -51,9 +60,9 @@ pub struct Slot<const N: usize, const PAD: usize> {
 }
 
 /// An IPv4 slot: 64 bytes.
-pub type Slot4 = Slot<1, 3>;
+pub type Slot4 = Slot<1, 0>;
 /// An IPv6 slot: 128 bytes.
-pub type Slot6 = Slot<4, 10>;
+pub type Slot6 = Slot<4, 7>;
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Slot4>() == 64 && size_of::<Slot6>() == 128);
@@ -115,7 +124,10 @@ impl Link {
         self.0 >> 10 & 3
     }
 
-    /// The forwarding method, a [`crate::Method`] as a number.
+    /// In a method's number: there is no reply slot, whatever the method (templates).
+    pub const SINGLE: u32 = 8;
+
+    /// The forwarding method, a [`crate::Method`] as a number, with [`Link::SINGLE`] where that was set.
     #[inline(always)]
     pub fn method(self) -> u32 {
         self.0 >> 12 & 15
@@ -143,6 +155,19 @@ impl State {
     pub fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
     }
+
+    /// A persistence template (`IP_VS_CONN_F_TEMPLATE`).
+    pub const TEMPLATE: u32 = 1 << 10;
+    /// Of a template: some connection of it was established, or answered.
+    pub const ASSURED: u32 = 1 << 11;
+    /// The client's port is not known yet (`IP_VS_CONN_F_NO_CPORT`).
+    pub const NO_CLIENT_PORT: u32 = 1 << 12;
+    /// Sequence numbers are adjusted (`IP_VS_CONN_F_IN_SEQ`, `IP_VS_CONN_F_OUT_SEQ`).
+    pub const SEQUENCE: u32 = 1 << 13;
+    /// [`Head::control`] names a slot that controls this connection.
+    pub const CONTROLLED: u32 = 1 << 14;
+    /// An FTP control connection: what its packets say is read.
+    pub const FTP: u32 = 1 << 16;
 
     /// The same flags with another state number.
     #[inline(always)]

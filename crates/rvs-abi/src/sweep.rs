@@ -54,7 +54,18 @@ pub struct Insertion {
     pub outcome: u32,
     /// Packets seen so far.
     pub packets: u32,
+    /// The server's port as it lies in a packet, where it is another than the server's own; else 0.
+    pub server_port: u32,
+    /// The firewall mark that scheduled it.
+    pub mark: u32,
+    /// The sequence adjustment of requests, then of replies: first number that it concerns, what is added
+    /// from there on, what is added before.
+    pub sequence: [u32; 6],
+    /// The reserved rest.
+    pub spare: [u32; 8],
 }
+
+const _: () = assert!(size_of::<Insertion>() == 128);
 
 /// What the clock program answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -414,6 +414,7 @@ fn load_product(maps: &Path) -> Result<Ebpf> {
     let mut product = loader.load(OBJECT)?;
     program::<Xdp>(&mut product, "rvs_express")?.load()?;
     program::<SchedClassifier>(&mut product, "rvs_ingress")?.load()?;
+    rvs_dataplane::join_programs(&mut product)?;
     Ok(product)
 }
 

@@ -2,13 +2,13 @@
 
 use rvs_abi::{
     Counter, Head, Method, Role, Server, Slot, TcpState, family,
-    slot::{Link, State},
+    slot::{Link, NO_CONTROL, State},
     sweep::Insertion,
 };
 use rvs_table::{Hash, Inserted, Key, Record, Store, pair_of, tag};
 
 use crate::{
-    Flow, NONE, Tables,
+    Flow, Intent, NONE, Tables,
     flow::first_words,
     state,
     tables::{Connections4, Connections6, Traffic},
@@ -83,27 +83,27 @@ pub const FULL: u32 = 2;
 /// Another CPU was making the same connection.
 pub const RACE: u32 = 3;
 
-/// Makes the connection that `flow` begins, at `server`. The result's high half is one of
+/// Makes the connection that `flow` begins, as `intent` says. The result's high half is one of
 /// [`OPENED`], [`REPLY_TAKEN`], [`FULL`], [`RACE`].
 #[inline(always)]
-pub fn insert<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u64 {
+pub fn insert<T: Tables>(tables: &T, flow: &Flow, intent: &Intent) -> u64 {
     if flow.is_v6() {
-        insert6(tables, flow, server)
+        insert6(tables, flow, intent)
     } else {
-        insert4(tables, flow, server)
+        insert4(tables, flow, intent)
     }
 }
 
 /// [`insert`] for IPv4.
 #[inline(always)]
-pub fn insert4<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u64 {
-    insert_in(tables, &Connections4(tables), flow, server)
+pub fn insert4<T: Tables>(tables: &T, flow: &Flow, intent: &Intent) -> u64 {
+    insert_in(tables, &Connections4(tables), flow, intent)
 }
 
 /// [`insert`] for IPv6.
 #[inline(always)]
-pub fn insert6<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u64 {
-    insert_in(tables, &Connections6(tables), flow, server)
+pub fn insert6<T: Tables>(tables: &T, flow: &Flow, intent: &Intent) -> u64 {
+    insert_in(tables, &Connections6(tables), flow, intent)
 }
 
 #[inline(always)]
@@ -111,8 +111,9 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
     store: &S,
     flow: &Flow,
-    index: u32,
+    intent: &Intent,
 ) -> u64 {
+    let index = intent.server;
     let outcome = |code: u32, index: u32| u64::from(code) << 32 | u64::from(index);
     let Some(server) = tables.server(index) else {
         return outcome(RACE, NONE);
@@ -121,19 +122,21 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return outcome(RACE, NONE);
     };
     let now = tables.now();
-    let first = state::first_state(flow, method);
+    let first = state::first_state(flow, method) | intent.state;
     let record = Record {
         client: first_words(&flow.source),
         virtual_address: first_words(&flow.destination),
         server_address: address_of(server),
         ports: flow.ports,
-        server_port: server.port.load(),
+        server_port: server_port(flow, server, intent),
         protocol: u32::from(flow.protocol),
         method: method as u32,
         server: index,
         state: first,
         packets: 1,
         stamp: now,
+        control: intent.control,
+        control_generation: intent.control_generation,
     };
     match rvs_table::insert(store, &record, now) {
         Inserted::New {
@@ -152,6 +155,19 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         Inserted::Full => outcome(FULL, NONE),
         Inserted::Race => outcome(RACE, NONE),
     }
+}
+
+/// The port, as it lies in a packet, at which `server` serves `flow`.
+#[inline(always)]
+pub(crate) fn server_port(flow: &Flow, server: &Server, intent: &Intent) -> u32 {
+    let mut port = intent.server_port;
+    if port == 0 {
+        port = server.port.load();
+    }
+    if port == 0 {
+        port = flow.ports >> 16;
+    }
+    port & 0xffff
 }
 
 /// Ends the connection that holds the reply tuple which `flow` would need at `server`, if that
@@ -267,13 +283,19 @@ fn restore_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         virtual_address: first_words(&insertion.virtual_address),
         server_address: address_of(server),
         ports: insertion.ports,
-        server_port: server.port.load(),
+        server_port: if insertion.server_port != 0 {
+            insertion.server_port
+        } else {
+            server.port.load()
+        },
         protocol: insertion.protocol,
         method: method as u32,
         server: insertion.server,
         state: insertion.state,
         packets: insertion.packets,
         stamp: now.wrapping_sub(insertion.idle),
+        control: NONE,
+        control_generation: NO_CONTROL,
     };
     match rvs_table::insert(store, &record, now) {
         Inserted::New { .. } => {

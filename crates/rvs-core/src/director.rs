@@ -5,7 +5,7 @@ use rvs_abi::{
 };
 
 use crate::{
-    Action, Direction, Flow, NONE, Path, Tables,
+    Action, Direction, Flow, Intent, NONE, Path, Tables,
     connection::{self, FULL, OPENED, RACE, REPLY_TAKEN},
     forward::Outcome,
     icmp, parse,
@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 4;
 pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
     match path.parse(flow) {
         parse::TRANSPORT => {}
-        parse::ICMP_ERROR => return icmp_error(path, flow),
+        parse::ICMP_ERROR => return path.icmp_error(flow),
         parse::ICMP_OTHER => return pass(path, Counter::PassIcmp),
         parse::FRAGMENT => return path.fragment(flow),
         parse::MALFORMED => return drop(path, Counter::DropMalformed),
@@ -42,14 +42,20 @@ pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
         }
     }
 
-    let Some(service) = path.find_service(&service_key(&flow.destination, flow.ports >> 16, flow))
-    else {
+    path.newcomer(flow)
+}
+
+/// A packet of no known connection: the first of one, or none of ours. The result is an [`Action`] as a number.
+#[inline(always)]
+pub fn newcomer<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
+    intent.service = path.service_of(flow);
+    if intent.service == NONE {
         return returning_or_pass(path, flow);
-    };
+    }
     if !flow.begins() {
         return stray(path, Counter::PassNoConnection);
     }
-    open(path, flow, service)
+    open(path, flow, intent)
 }
 
 /// Sends the ICMP error that a forwarding step asked for, or takes its action.
@@ -62,9 +68,9 @@ fn finish<P: Path>(path: &mut P, flow: &Flow, index: u32, outcome: u32) -> u32 {
     }
 }
 
-/// Follows an ICMP error to its connection, or leaves it to the host.
+/// Follows an ICMP error to its connection, or leaves it to the host. The result is an [`Action`] as a number.
 #[inline(always)]
-fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+pub fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     let index = path.follow(flow);
     if index == NONE {
         return pass(path, Counter::PassIcmp);
@@ -81,7 +87,7 @@ fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
             return drop(path, Counter::DropNoRoom);
         }
         Some(Method::Nat) => path.relay(flow, index),
-        Some(Method::Direct | Method::Tunnel) => path.request(flow, index),
+        Some(Method::Direct | Method::Tunnel | Method::Bypass) => path.request(flow, index),
         Some(Method::Local) | None => return pass(path, Counter::PassLocal),
     };
     if outcome == Action::Transmit as u32 {
@@ -98,7 +104,7 @@ fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
 
 /// Makes a connection for the first packet of one, and forwards the packet.
 #[inline(always)]
-fn open<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
+fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if is_martian(flow) {
         return drop(path, Counter::DropMartian);
     }
@@ -110,7 +116,7 @@ fn open<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
     }
     let mut avoid = NONE;
     for _ in 0..ATTEMPTS {
-        let server = path.choose(service, avoid);
+        let server = path.choose(flow, intent.service, avoid);
         if server == NONE {
             if avoid != NONE {
                 break;
@@ -118,7 +124,8 @@ fn open<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
             path.count(Counter::DropNoDestination);
             return path.answer(flow, icmp::UNREACHABLE, NONE);
         }
-        let outcome = path.insert(flow, server);
+        intent.server = server;
+        let outcome = path.insert(flow, intent);
         match (outcome >> 32) as u32 {
             OPENED => {
                 let index = outcome as u32;
@@ -214,7 +221,7 @@ pub(crate) fn pass<T: Tables>(tables: &T, reason: Counter) -> u32 {
 
 /// Counts the reason and ends the packet.
 #[inline(always)]
-pub(crate) fn drop<T: Tables>(tables: &T, reason: Counter) -> u32 {
+pub fn drop<T: Tables>(tables: &T, reason: Counter) -> u32 {
     tables.count(reason);
     Action::Drop as u32
 }

@@ -58,6 +58,11 @@ pub trait Packet {
     /// Length of the frame in bytes.
     fn length(&self) -> u32;
 
+    /// The firewall mark (`skb->mark`); 0 is none.
+    fn mark(&self) -> u32 {
+        0
+    }
+
     /// Segments and bytes of payload in each, of a super-packet; `(1, 0)` of an ordinary packet.
     fn segments(&self) -> (u32, u32);
 

@@ -1,8 +1,8 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
 use crate::{
-    Direction, Flow, Hop, Packet, Tables, connection, director, forward, icmp, parse, room,
-    schedule, state,
+    Direction, Flow, Hop, Intent, Packet, Tables, connection, director, forward, icmp, parse, room,
+    schedule, service, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -18,19 +18,34 @@ pub trait Path: Packet + Tables + Sized {
         connection::find(self, flow)
     }
 
+    /// See [`service::find`].
+    fn service_of(&self, flow: &Flow) -> u32 {
+        service::find(self, flow)
+    }
+
+    /// See [`director::newcomer`]. In the kernel this is another program, which does not come back.
+    fn newcomer(&mut self, flow: &Flow) -> u32 {
+        director::newcomer(self, flow, &mut Intent::NEW.clone())
+    }
+
+    /// See [`director::icmp_error`]. In the kernel this is another program, which does not come back.
+    fn icmp_error(&mut self, flow: &Flow) -> u32 {
+        director::icmp_error(self, flow)
+    }
+
     /// See [`state::advance`].
     fn advance(&self, flow: &Flow, index: u32, direction: Direction) -> u32 {
         state::advance(self, flow, index, direction)
     }
 
     /// See [`schedule::choose`].
-    fn choose(&self, service: u32, avoid: u32) -> u32 {
-        schedule::choose(self, service, avoid)
+    fn choose(&self, flow: &Flow, service: u32, avoid: u32) -> u32 {
+        schedule::choose(self, flow, service, avoid)
     }
 
     /// See [`connection::insert`].
-    fn insert(&self, flow: &Flow, server: u32) -> u64 {
-        connection::insert(self, flow, server)
+    fn insert(&self, flow: &Flow, intent: &Intent) -> u64 {
+        connection::insert(self, flow, intent)
     }
 
     /// See [`connection::make_way`].

@@ -174,7 +174,7 @@ pub struct Connections4<'a, T>(pub &'a T);
 /// The IPv6 connections of some tables.
 pub struct Connections6<'a, T>(pub &'a T);
 
-impl<T: Tables> Store<1, 3> for Connections4<'_, T> {
+impl<T: Tables> Store<1, 0> for Connections4<'_, T> {
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<&Slot4> {
         self.0.slot4(index)
@@ -221,7 +221,7 @@ impl<T: Tables> Store<1, 3> for Connections4<'_, T> {
     }
 }
 
-impl<T: Tables> Store<4, 10> for Connections6<'_, T> {
+impl<T: Tables> Store<4, 7> for Connections6<'_, T> {
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<&Slot6> {
         self.0.slot6(index)

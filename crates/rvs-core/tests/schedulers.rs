@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rvs_abi::{Method, Scheduler, Server};
-use rvs_core::{NONE, schedule::choose};
+use rvs_core::{Flow, NONE, schedule::choose};
 use rvs_fixtures::{Hops, Memory, ServerSpec, Surroundings, World, place::Family};
 
 fn director(scheduler: Scheduler, weights: &[u32]) -> Memory {
@@ -24,7 +24,7 @@ fn director(scheduler: Scheduler, weights: &[u32]) -> Memory {
 }
 
 fn pick(memory: &Memory) -> Option<usize> {
-    let chosen = choose(memory, 0, NONE);
+    let chosen = choose(memory, &Flow::default(), 0, NONE);
     (chosen != NONE).then_some(chosen as usize)
 }
 
@@ -232,7 +232,7 @@ proptest! {
         let eligible = |at: usize| weights[at] > 0 && at != removed && at != avoid as usize;
         let anybody = (0..weights.len()).any(eligible);
         for _ in 0..picks {
-            let chosen = choose(&memory, 0, avoid);
+            let chosen = choose(&memory, &Flow::default(), 0, avoid);
             prop_assert_eq!(chosen != NONE, anybody);
             prop_assert!(chosen == NONE || eligible(chosen as usize));
         }

@@ -30,7 +30,7 @@ mod wire;
 
 pub use dataplane::Dataplane;
 pub use error::{ChangeError, OpenError};
-pub use object::OBJECT;
+pub use object::{OBJECT, join_programs};
 pub use state::{
     Adoption, Connection, InterfaceState, Origin, ServerState, ServiceState, Stats, TableState,
     Tick,

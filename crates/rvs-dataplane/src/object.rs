@@ -12,7 +12,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, MapInfo, PerCpuArray},
+    maps::{HashMap, Map, MapData, MapInfo, PerCpuArray, ProgramArray},
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use rvs_abi::{
@@ -60,7 +60,7 @@ impl Sizes {
     }
 
     /// Name, key size, value size and entries of each map.
-    fn maps(self) -> [(&'static str, u32, u32, u32); 13] {
+    fn maps(self) -> [(&'static str, u32, u32, u32); 14] {
         let word = size_of::<u32>() as u32;
         let array = |name, value: usize, entries| (name, word, value as u32, entries);
         [
@@ -82,6 +82,7 @@ impl Sizes {
             array("COUNTS", size_of::<[u64; COUNTERS]>(), 1),
             array("SERVER_BASE", size_of::<ServerStats>(), SERVERS),
             array("SERVICE_BASE", size_of::<ServerStats>(), SERVICES),
+            array("PROGRAMS", size_of::<u32>(), rvs_abi::tail::PROGRAMS),
         ]
     }
 
@@ -245,6 +246,7 @@ pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenE
     for name in [INGRESS, "rvs_sweep", "rvs_insert", "rvs_clock"] {
         load_tc(&mut object, name)?;
     }
+    join_programs(&mut object)?;
     load_xdp(&mut object, EXPRESS)?;
     let maps = Maps::of(
         |name| {
@@ -258,6 +260,24 @@ pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenE
         sizes,
     )?;
     Ok((object, maps))
+}
+
+/// Loads the programs that the director's tc program goes on with, and puts them where it finds them.
+pub fn join_programs(object: &mut Ebpf) -> Result<(), OpenError> {
+    let wrong = |error: aya::maps::MapError| OpenError::Object(error.to_string());
+    for (name, place) in rvs_abi::tail::ALL {
+        let program = load_tc(object, name)?
+            .fd()
+            .and_then(|fd| Ok(fd.try_clone()?))
+            .map_err(|error| refused(name, &error))?;
+        let map = object
+            .map_mut("PROGRAMS")
+            .ok_or_else(|| OpenError::Object("map PROGRAMS is missing".to_owned()))?;
+        ProgramArray::try_from(map)
+            .and_then(|mut programs| programs.set(place, &program, 0))
+            .map_err(wrong)?;
+    }
+    Ok(())
 }
 
 /// Loads a tc program.

@@ -95,6 +95,7 @@ pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adopti
             idle: now.wrapping_sub(entry.stamp),
             outcome: 0,
             packets: entry.packets,
+            ..Insertion::default()
         };
         match programs::insert(&new.object, insertion)?.outcome {
             1 => connections += 1,

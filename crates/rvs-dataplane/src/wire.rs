@@ -97,6 +97,7 @@ pub(crate) fn scheduler_back(number: u32) -> Option<Scheduler> {
         rvs_abi::Scheduler::Wrr => Scheduler::Wrr,
         rvs_abi::Scheduler::Lc => Scheduler::Lc,
         rvs_abi::Scheduler::Wlc => Scheduler::Wlc,
+        _ => return None,
     })
 }
 
@@ -113,6 +114,6 @@ pub(crate) fn method_back(number: u32) -> Option<Method> {
         rvs_abi::Method::Nat => Some(Method::Nat),
         rvs_abi::Method::Tunnel => Some(Method::Tunnel),
         rvs_abi::Method::Direct => Some(Method::Direct),
-        rvs_abi::Method::Local => None,
+        rvs_abi::Method::Local | rvs_abi::Method::Bypass => None,
     }
 }

@@ -4,7 +4,7 @@
 use rvs_abi::Role;
 use rvs_abi::sweep::Insertion;
 use rvs_core::{
-    Flow, Tables, connection,
+    Flow, Intent, Tables, connection,
     tables::{Connections4, Connections6},
 };
 use rvs_table::{Check, Hash, Place, Record, Store};
@@ -18,10 +18,12 @@ macro_rules! insertion {
     ) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $open(flow: *const Flow, server: u32) -> u64 {
-            // SAFETY: the verifier knows that the pointer is null or points to a whole flow.
-            unsafe { flow.as_ref() }
-                .map_or(u64::MAX, |flow| connection::$insert(&Maps, flow, server))
+        pub extern "C" fn $open(flow: *const Flow, intent: *const Intent) -> u64 {
+            // SAFETY: the verifier knows that each pointer is null or points to the whole of what it says.
+            match unsafe { (flow.as_ref(), intent.as_ref()) } {
+                (Some(flow), Some(intent)) => connection::$insert(&Maps, flow, intent),
+                _ => u64::MAX,
+            }
         }
 
         #[unsafe(no_mangle)]

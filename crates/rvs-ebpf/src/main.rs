@@ -1,6 +1,7 @@
 //! The kernel side: binds `rvs-core` to BPF contexts and maps. It decides nothing itself.
 //!
-//! Programs: `rvs_ingress` (tc, the whole way), `rvs_express` (XDP, the express way),
+//! Programs: `rvs_ingress` (tc, the whole way), which goes on by a tail call to `rvs_newcomer` and
+//! `rvs_icmp_error` (each verified for itself, with a stack of its own); `rvs_express` (XDP, the express way),
 //! `rvs_decapsulate` (tc, on tunnel-mode real servers), and three that user space runs itself
 //! (`BPF_PROG_TEST_RUN`): `rvs_sweep`, `rvs_insert`, `rvs_clock`.
 //!
@@ -48,7 +49,32 @@ pub fn rvs_ingress(context: TcContext) -> i32 {
     let Some(flow) = maps::cleared_flow() else {
         return NEXT;
     };
-    let action = director::direct(&mut path, flow);
+    verdict(director::direct(&mut path, flow))
+}
+
+/// The director, where `rvs_ingress` found no connection.
+#[classifier]
+pub fn rvs_newcomer(context: TcContext) -> i32 {
+    let mut path = skb::Skb::new(context.skb.skb);
+    let (Some(flow), Some(intent)) = (maps::flow(), maps::new_intent()) else {
+        return NEXT;
+    };
+    verdict(director::newcomer(&mut path, flow, intent))
+}
+
+/// The director, where `rvs_ingress` found an ICMP error.
+#[classifier]
+pub fn rvs_icmp_error(context: TcContext) -> i32 {
+    let mut path = skb::Skb::new(context.skb.skb);
+    match maps::flow() {
+        Some(flow) => verdict(director::icmp_error(&mut path, flow)),
+        None => NEXT,
+    }
+}
+
+/// What tc is told.
+#[inline(always)]
+fn verdict(action: u32) -> i32 {
     if action == Action::Transmit as u32 {
         REDIRECT
     } else if action == Action::Drop as u32 {

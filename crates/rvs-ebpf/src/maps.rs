@@ -6,17 +6,18 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{__sk_buff, BPF_F_MMAPABLE},
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_loop},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray},
+    programs::TcContext,
 };
 use rvs_abi::{
     AddressKey, COUNTERS, Counter, Device, Server, ServerStats, Service, ServiceKey, Settings,
-    Slot4, Slot6, Word32, Word64, device,
+    Slot4, Slot6, Word32, Word64, device, sweep::Insertion,
 };
 use rvs_core::{
-    Flow,
+    Flow, Intent,
     tables::{Step, Traffic},
 };
 
@@ -54,6 +55,18 @@ static SERVICE_BASE: Array<ServerStats> = Array::with_max_entries(1024, BPF_F_MM
 #[map]
 static FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 
+/// What was decided about a new connection: see [`FLOW`].
+#[map]
+static INTENT: PerCpuArray<Intent> = PerCpuArray::with_max_entries(1, 0);
+
+/// The connection that user space asks to insert, off the stack. One thread of the daemon asks at a time.
+#[map]
+static INSERTION: PerCpuArray<Insertion> = PerCpuArray::with_max_entries(1, 0);
+
+/// The programs of the packet's way that others go on with, at the places of [`rvs_abi::tail`].
+#[map]
+static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(rvs_abi::tail::PROGRAMS, 0);
+
 /// The tables, as the maps hold them.
 pub struct Maps;
 
@@ -80,6 +93,38 @@ pub fn cleared_flow() -> Option<&'static mut Flow> {
     let flow = unsafe { &mut *flow };
     *flow = Flow::default();
     Some(flow)
+}
+
+/// The flow that the program before this one has filled.
+#[inline(always)]
+pub fn flow() -> Option<&'static mut Flow> {
+    let flow = FLOW.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    Some(unsafe { &mut *flow })
+}
+
+#[inline(always)]
+pub fn new_intent() -> Option<&'static mut Intent> {
+    let intent = INTENT.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    let intent = unsafe { &mut *intent };
+    *intent = Intent::NEW;
+    Some(intent)
+}
+
+#[inline(always)]
+pub fn insertion() -> Option<&'static mut Insertion> {
+    let insertion = INSERTION.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    Some(unsafe { &mut *insertion })
+}
+
+/// Goes on with the program at `place`, which takes this one's stead; comes back only where there is none.
+#[inline(always)]
+pub fn go_on(context: *mut __sk_buff, place: u32) {
+    let context = TcContext::new(context);
+    // SAFETY: nothing here needs dropping.
+    unsafe { PROGRAMS.tail_call(&context, place) };
 }
 
 #[inline(always)]

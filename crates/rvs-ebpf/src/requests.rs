@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use rvs_abi::sweep::{ClockReading, Insertion, Sweep};
+use rvs_abi::sweep::{ClockReading, Sweep};
 use rvs_core::sweep;
 
 use crate::{
@@ -30,16 +30,18 @@ pub fn rvs_sweep(context: TcContext) -> i32 {
 /// Inserts a connection as it is.
 #[classifier]
 pub fn rvs_insert(context: TcContext) -> i32 {
-    let mut insertion = Insertion::default();
-    if !read(&context, &mut insertion) {
+    let Some(insertion) = maps::insertion() else {
+        return FAILED;
+    };
+    if !read(&context, insertion) {
         return FAILED;
     }
     insertion.outcome = if insertion.family == 6 {
-        rvs_restore6(&insertion)
+        rvs_restore6(insertion)
     } else {
-        rvs_restore4(&insertion)
+        rvs_restore4(insertion)
     };
-    answer(&context, &insertion)
+    answer(&context, insertion)
 }
 
 /// Reads the clock that the data path reads, beside the one that user space knows.

@@ -78,6 +78,12 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: as in `packet_type`.
+        unsafe { (*self.context).mark }
+    }
+
+    #[inline(always)]
     fn segments(&self) -> (u32, u32) {
         // SAFETY: as in `packet_type`.
         let (segments, size, length) = unsafe {

@@ -10,11 +10,17 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, NONE, Path, connection, director, forward, icmp, parse, room,
-    schedule, state,
+    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, director, forward, icmp, parse,
+    room, schedule, service, state,
 };
 
-use crate::{insertion, maps::Maps, skb::Skb};
+use rvs_abi::{Counter, tail};
+
+use crate::{
+    insertion,
+    maps::{self, Maps},
+    skb::Skb,
+};
 
 impl Path for Skb {
     #[inline(always)]
@@ -30,15 +36,29 @@ impl Path for Skb {
         rvs_advance(flow, index, direction as u32)
     }
     #[inline(always)]
-    fn choose(&self, service: u32, avoid: u32) -> u32 {
-        rvs_choose(service, avoid)
+    fn newcomer(&mut self, _flow: &Flow) -> u32 {
+        maps::go_on(self.context, tail::NEWCOMER);
+        director::drop(self, Counter::DropProgram)
     }
     #[inline(always)]
-    fn insert(&self, flow: &Flow, server: u32) -> u64 {
+    fn icmp_error(&mut self, _flow: &Flow) -> u32 {
+        maps::go_on(self.context, tail::ICMP_ERROR);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn service_of(&self, flow: &Flow) -> u32 {
+        rvs_service(self.context, flow)
+    }
+    #[inline(always)]
+    fn choose(&self, flow: &Flow, service: u32, avoid: u32) -> u32 {
+        rvs_choose(flow, service, avoid)
+    }
+    #[inline(always)]
+    fn insert(&self, flow: &Flow, intent: &Intent) -> u64 {
         if flow.is_v6() {
-            insertion::rvs_open6(flow, server)
+            insertion::rvs_open6(flow, intent)
         } else {
-            insertion::rvs_open4(flow, server)
+            insertion::rvs_open4(flow, intent)
         }
     }
     #[inline(always)]
@@ -137,6 +157,8 @@ table_stage!(rvs_find, connection::lookup, way: u32 => u32, NONE);
 table_stage!(rvs_advance, advance, index: u32, direction: u32 => u32, state::GONE);
 table_stage!(rvs_make_room, room::make_room, server: u32 => u32, 0);
 table_stage!(rvs_make_way, make_way, server: u32 => u32, 0);
+table_stage!(rvs_choose, schedule::choose, service: u32, avoid: u32 => u32, NONE);
+packet_stage!(rvs_service, service_of);
 packet_stage!(rvs_request, forward::request, index: u32);
 packet_stage!(rvs_reply, forward::reply, index: u32);
 packet_stage!(rvs_returning, forward::returning, index: u32);
@@ -178,10 +200,9 @@ extern "C" fn rvs_ask(skb: *mut __sk_buff, flow: *const Flow, server: u32, hop: 
     }
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn rvs_choose(service: u32, avoid: u32) -> u32 {
-    schedule::choose(&Maps, service, avoid)
+#[inline(always)]
+fn service_of(skb: &mut Skb, flow: &Flow) -> u32 {
+    service::find(skb, flow)
 }
 
 #[inline(always)]

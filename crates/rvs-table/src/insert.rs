@@ -33,6 +33,10 @@ pub struct Record<const N: usize> {
     pub packets: u32,
     /// The first stamp.
     pub stamp: u32,
+    /// Index of the slot that controls the connection.
+    pub control: u32,
+    /// That slot's generation, or [`rvs_abi::slot::NO_CONTROL`].
+    pub control_generation: u32,
 }
 
 impl<const N: usize> Record<N> {
@@ -369,6 +373,9 @@ pub fn write<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     head.state.store(record.state);
     head.stamp.store(record.stamp);
     head.server.store(record.server);
+    head.control.store(record.control);
+    head.control_generation.store(record.control_generation);
+    head.controlled.store(0);
     let client_port = record.ports & 0xffff;
     let is_reply = role == Role::Reply;
     head.rewrite_ports.store(if is_reply {

@@ -77,7 +77,7 @@ impl Table {
     }
 }
 
-impl Store<1, 3> for Table {
+impl Store<1, 0> for Table {
     fn slot(&self, index: u32) -> Option<&Slot4> {
         self.slots.get(index as usize)
     }
@@ -112,6 +112,8 @@ fn record(method: Method, client_port: u16, service: u32) -> Record<1> {
         state: 3,
         packets: 1,
         stamp: NOW,
+        control: 0,
+        control_generation: rvs_abi::slot::NO_CONTROL,
     }
 }
 

@@ -113,7 +113,7 @@ pub fn request<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         Method::Nat => path.translate(flow, index, 0) == WRITTEN,
         Method::Direct => direct::age(path, flow),
         Method::Tunnel => path.wrap(flow, number) == WRITTEN,
-        Method::Local => true,
+        Method::Local | Method::Bypass => false,
     };
     if !done {
         return drop(path, Counter::DropNoRoom);

@@ -6,7 +6,7 @@ mod wrr;
 
 use rvs_abi::{Scheduler, Server, service::Region};
 
-use crate::{NONE, Tables};
+use crate::{Flow, NONE, Tables};
 
 /// How often a scheduler with a cursor chooses anew where another CPU moved the cursor meanwhile; the
 /// last choice stands, so that nobody waits.
@@ -18,7 +18,7 @@ const TRIES: u32 = 4;
 /// Members are listed newest first, as IPVS lists destinations, so that order-sensitive schedulers
 /// choose alike.
 #[inline(always)]
-pub fn choose<T: Tables>(tables: &T, service: u32, avoid: u32) -> u32 {
+pub fn choose<T: Tables>(tables: &T, _flow: &Flow, service: u32, avoid: u32) -> u32 {
     let Some(service) = tables.service(service) else {
         return NONE;
     };
@@ -41,7 +41,7 @@ pub fn choose<T: Tables>(tables: &T, service: u32, avoid: u32) -> u32 {
                 least::choose(tables, region, avoid, least::Measure::PerWeight),
                 true,
             ),
-            None => (NONE, true),
+            Some(_) | None => (NONE, true),
         };
         if moved {
             break;

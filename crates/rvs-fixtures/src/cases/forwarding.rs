@@ -51,7 +51,7 @@ pub(super) fn forwarded(packet: &Recipe, method: Method, host: usize) -> Recipe 
     match method {
         Method::Nat => aged.destination((family.server(host), 8080)),
         Method::Tunnel => aged.wrapped(family.own(), family.server(host)),
-        Method::Direct | Method::Local => aged,
+        Method::Direct | Method::Local | Method::Bypass => aged,
     }
 }
 

@@ -173,7 +173,7 @@ fn to_a_direct_server(family: Family, protocol: u8, method: Method) -> Case {
     let aged = input.clone().aged().to_server(0);
     let output = match method {
         Method::Tunnel => aged.wrapped(family.own(), family.server(0)),
-        Method::Nat | Method::Direct | Method::Local => aged,
+        Method::Nat | Method::Direct | Method::Local | Method::Bypass => aged,
     };
     let steps = vec![
         open(family, protocol, method),

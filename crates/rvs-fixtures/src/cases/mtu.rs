@@ -149,7 +149,7 @@ fn request_too_big(family: Family, protocol: u8, method: Method) -> Case {
     let overhead = match (method, family) {
         (Method::Tunnel, Family::V4) => 20,
         (Method::Tunnel, Family::V6) => 40,
-        (Method::Nat | Method::Direct | Method::Local, _) => 0,
+        (Method::Nat | Method::Direct | Method::Local | Method::Bypass, _) => 0,
     };
     let room = 1440 - overhead;
     let world = one(family, protocol, method).but(|server| server.mtu = 1440);

@@ -74,6 +74,7 @@ fn insert(memory: &Memory, choices: &mut Choices<'_>) {
         idle: u32::from(choices.byte()) * 4000,
         outcome: 0,
         packets: u32::from(choices.byte()),
+        ..Insertion::default()
     };
     let outcome = connection::restore(memory, &insertion);
     assert!(outcome <= 2, "{outcome}");

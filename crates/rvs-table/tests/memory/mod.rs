@@ -65,7 +65,7 @@ impl Table {
     }
 }
 
-impl Store<1, 3> for Table {
+impl Store<1, 0> for Table {
     fn slot(&self, index: u32) -> Option<&Slot4> {
         self.probes.set(self.probes.get() + 1);
         self.slots.get(index as usize)
@@ -105,5 +105,7 @@ pub(crate) fn record(method: Method, client: u32, service: u32) -> Record<1> {
         state: 1,
         packets: 1,
         stamp: 0,
+        control: 0,
+        control_generation: rvs_abi::slot::NO_CONTROL,
     }
 }
