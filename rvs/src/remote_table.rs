@@ -259,20 +259,13 @@ fn stats(stats: wire::Stats) -> Stats {
     }
 }
 
-/// Rounded, as the kernel reports them.
 fn rates(rates: Rates) -> Stats {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "casts from floats saturate"
-    )]
-    let whole = |rate: f64| rate.round() as u64;
     Stats {
-        connections: whole(rates.connections),
-        packets_in: whole(rates.packets_in),
-        packets_out: whole(rates.packets_out),
-        bytes_in: whole(rates.bytes_in),
-        bytes_out: whole(rates.bytes_out),
+        connections: rates.connections,
+        packets_in: rates.packets_in,
+        packets_out: rates.packets_out,
+        bytes_in: rates.bytes_in,
+        bytes_out: rates.bytes_out,
     }
 }
 

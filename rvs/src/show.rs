@@ -122,7 +122,7 @@ pub(crate) fn services(services: &[Service]) -> String {
             servers.count().to_string(),
             service.active.to_string(),
             service.inactive.to_string(),
-            format!("{:.0}", service.rates.connections),
+            service.rates.connections.to_string(),
             from(service.origin).to_owned(),
         ]);
     }
@@ -152,7 +152,7 @@ pub(crate) fn servers(services: &[Service]) -> String {
                 server.weight.to_string(),
                 server.active.to_string(),
                 server.inactive.to_string(),
-                format!("{:.0}", server.rates.connections),
+                server.rates.connections.to_string(),
                 from(server.origin).to_owned(),
                 state(server).to_owned(),
                 server.next_hop.clone().unwrap_or_else(|| "-".to_owned()),

@@ -16,8 +16,8 @@ use rvs_config::{Config, Scheduler, Server, Service, ServiceKey, Services, Timeo
 pub use error::RequestError;
 
 use crate::events::{Events, What, seconds};
-use crate::forwarding::{Adoption, Connection, Forwarding, Hop, Origin, ServiceState};
-use crate::rates::Estimator;
+use crate::forwarding::{Adoption, Connection, Forwarding, Hop, Origin, ServiceState, Stats};
+use crate::rates::{Estimator, Subject};
 use crate::reconcile::{Change, reconcile};
 use crate::source::Source;
 use crate::wire;
@@ -55,7 +55,7 @@ impl Director {
             started: now,
             loaded: now,
             now,
-            rates: Estimator::default(),
+            rates: Estimator::new(&[], Stats::default()),
             events: Events::new(),
         };
         let adoption = adoption.into();
@@ -74,6 +74,8 @@ impl Director {
             return Err(error);
         }
         director.take_over(config.services);
+        let forwarding = &director.forwarding;
+        director.rates = Estimator::new(&forwarding.services(), forwarding.totals().counted);
         Ok(director)
     }
 
@@ -88,7 +90,8 @@ impl Director {
         tracing::trace!(?tick, "tick");
         if self.rates.is_due(passed) {
             let services = self.forwarding.services();
-            self.rates.observe(&services);
+            let whole = self.forwarding.totals().counted;
+            self.rates.observe(&services, whole);
         }
     }
 
@@ -106,6 +109,7 @@ impl Director {
     pub fn status(&self) -> wire::Status {
         let services = self.services();
         let sum = |count: fn(&wire::Service) -> u64| services.iter().map(count).sum();
+        let totals = self.forwarding.totals();
         wire::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: self.settings.instance.to_string(),
@@ -128,6 +132,9 @@ impl Director {
             table: self.forwarding.table().into(),
             interfaces: self.interfaces(),
             timeouts: self.settings.timeouts,
+            stats: totals.shown.into(),
+            counted: totals.counted.into(),
+            rates: self.rates.rates(Subject::Whole),
         }
     }
 
@@ -307,6 +314,9 @@ impl Director {
     /// Zeroes the statistics of a service or of everything.
     pub fn zero(&mut self, key: Option<ServiceKey>) -> Result<(), RequestError> {
         self.forwarding.zero(key.as_ref())?;
+        let services = self.forwarding.services();
+        let whole = self.forwarding.totals().counted;
+        self.rates.zero(key, &services, whole);
         self.note(What::Zeroed { service: key });
         Ok(())
     }

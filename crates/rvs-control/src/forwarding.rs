@@ -8,7 +8,7 @@ use rvs_dataplane::Dataplane;
 pub use rvs_dataplane::hops::Hop;
 pub use rvs_dataplane::{
     Adoption, ChangeError, Connection, InterfaceState, OpenError, Origin, ServerState,
-    ServiceState, Stats, TableState, Tick,
+    ServiceState, Stats, TableState, Tick, Totals,
 };
 
 /// A data plane. Its methods block, but not for long; a refused change changes nothing.
@@ -34,6 +34,8 @@ pub trait Forwarding: Send {
     fn set_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), ChangeError>;
     /// Removes a server from a service; its connections may go on for a while.
     fn remove_server(&mut self, key: &ServiceKey, server: SocketAddr) -> Result<(), ChangeError>;
+    /// What was counted over all.
+    fn totals(&self) -> Totals;
     /// Zeroes the statistics of one service or of everything.
     fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError>;
     /// Every counter.
@@ -96,6 +98,10 @@ impl Forwarding for Dataplane {
 
     fn remove_server(&mut self, key: &ServiceKey, server: SocketAddr) -> Result<(), ChangeError> {
         Dataplane::remove_server(self, key, server)
+    }
+
+    fn totals(&self) -> Totals {
+        Dataplane::totals(self)
     }
 
     fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {

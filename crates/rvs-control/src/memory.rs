@@ -7,7 +7,7 @@ use rvs_config::{MAX_SERVERS, Scheduler, Server, Service, ServiceKey, Timeouts};
 
 use crate::forwarding::{
     ChangeError, Connection, Forwarding, Hop, InterfaceState, OpenError, Origin, ServerState,
-    ServiceState, Stats, TableState, Tick,
+    ServiceState, Stats, TableState, Tick, Totals,
 };
 
 /// The data plane's whole state. Tests may set any of it.
@@ -82,6 +82,7 @@ fn state(server: Server, origin: Origin) -> ServerState {
         active: 0,
         inactive: 0,
         stats: Stats::default(),
+        counted: Stats::default(),
         local: false,
         draining_removed: false,
         next_hop: None,
@@ -115,6 +116,7 @@ impl Forwarding for Memory {
                 .map(|&server| state(server, origin))
                 .collect(),
             stats: Stats::default(),
+            counted: Stats::default(),
         });
         Ok(())
     }
@@ -173,6 +175,19 @@ impl Forwarding for Memory {
             .servers
             .retain(|state| state.server.socket_addr() != server);
         Ok(())
+    }
+
+    fn totals(&self) -> Totals {
+        let sum = |of: fn(&ServiceState) -> Stats| {
+            self.services
+                .iter()
+                .map(of)
+                .fold(Stats::default(), Stats::plus)
+        };
+        Totals {
+            counted: sum(|service| service.counted),
+            shown: sum(|service| service.stats),
+        }
     }
 
     fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {

@@ -64,6 +64,9 @@ fn director(text: &mut Text, snapshot: &Snapshot) {
     );
     text.counter("rvs_table_refused", "Connections that found no room.");
     text.sample("rvs_table_refused_total", &[], status.table.refused);
+    quantities(text, "director", |text, sample| {
+        sample(text, &[], &status.counted);
+    });
     text.counter(
         "rvs_reasons",
         "Packets that were passed, dropped, answered or noted, by reason.",
@@ -97,7 +100,7 @@ fn services(text: &mut Text, services: &[Service]) {
     quantities(text, "service", |text, sample| {
         for service in services {
             let address = service.address.to_string();
-            sample(text, &service_labels(service, &address), &service.stats);
+            sample(text, &service_labels(service, &address), &service.counted);
         }
     });
 }
@@ -127,7 +130,7 @@ fn servers(text: &mut Text, services: &[Service]) {
     }
     quantities(text, "server", |text, sample| {
         each_server(services, |labels, server| {
-            sample(text, labels, &server.stats);
+            sample(text, labels, &server.counted);
         });
     });
 }

@@ -7,7 +7,7 @@ use rvs_config::{Method, Protocol, Scheduler, ServiceKey, Timeouts, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::forwarding;
-use crate::rates::{Estimator, Rates};
+use crate::rates::{Estimator, Rates, Subject};
 
 /// `GET /v1/status`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,10 @@ pub struct Status {
     pub table: Table,
     pub interfaces: Vec<Interface>,
     pub timeouts: Timeouts,
+    /// Over all services, also removed ones.
+    pub stats: Stats,
+    pub counted: Stats,
+    pub rates: Rates,
 }
 
 /// What was found at the start.
@@ -94,6 +98,7 @@ pub struct Service {
     pub active: u64,
     pub inactive: u64,
     pub stats: Stats,
+    pub counted: Stats,
     pub rates: Rates,
     /// Newest first.
     pub servers: Vec<Server>,
@@ -115,10 +120,11 @@ pub struct Server {
     pub active: u32,
     pub inactive: u32,
     pub stats: Stats,
+    pub counted: Stats,
     pub rates: Rates,
 }
 
-/// What happened since the counters were last zeroed.
+/// What happened: `stats` since it was last zeroed, `counted` ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields' names say it")]
 pub struct Stats {
@@ -359,7 +365,12 @@ impl Service {
                     active: server.active,
                     inactive: server.inactive,
                     stats: server.stats.into(),
-                    rates: rates.rates(key, Some(address)),
+                    counted: server.counted.into(),
+                    rates: if server.draining_removed {
+                        Rates::default()
+                    } else {
+                        rates.rates(Subject::Server(key, address))
+                    },
                 }
             })
             .collect();
@@ -374,7 +385,8 @@ impl Service {
                 .map(|server| u64::from(server.inactive))
                 .sum(),
             stats: state.stats.into(),
-            rates: rates.rates(key, None),
+            counted: state.counted.into(),
+            rates: rates.rates(Subject::Service(key)),
             servers,
         }
     }

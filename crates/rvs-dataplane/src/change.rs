@@ -6,7 +6,7 @@ use rvs_abi::{AddressKey, Server as Entry, Service as ServiceEntry, service::Reg
 use rvs_config::{Method, Scheduler, Server, Service, ServiceKey};
 
 use crate::{
-    ChangeError, OpenError, Origin,
+    ChangeError, OpenError, Origin, Stats,
     dataplane::Dataplane,
     object::{self, SERVERS, SERVICES},
     rows::{ServerRow, ServiceRow},
@@ -51,7 +51,7 @@ impl Dataplane {
                     },
             );
         }
-        stats::clear_base(&self.maps.service_base, index);
+        stats::write_base(&self.maps.service_base, index, Stats::default());
         self.rows.services.push(ServiceRow {
             index,
             key,
@@ -78,8 +78,10 @@ impl Dataplane {
             });
         if done.is_err() {
             self.take_service(&key);
+            return done;
         }
-        done
+        // Servers that came back from a service of the same address start anew.
+        self.zero(Some(&key))
     }
 
     /// Gives a service a name for people, or takes it away.
@@ -160,36 +162,6 @@ impl Dataplane {
         let index = self.server_index(key, server)?;
         self.retire_server(key, index)?;
         self.write_addresses()
-    }
-
-    /// Zeroes the statistics of one service, or of everything.
-    pub fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {
-        if let Some(key) = key
-            && self.rows.service(key).is_none()
-        {
-            return Err(ChangeError::NoSuchService(*key));
-        }
-        for row in self
-            .rows
-            .services
-            .iter()
-            .filter(|row| key.is_none_or(|key| row.key == *key))
-        {
-            stats::clear_base(&self.maps.service_base, row.index);
-            for (index, _) in self
-                .rows
-                .servers
-                .iter()
-                .filter(|(_, server)| server.service == Some(row.key))
-            {
-                stats::write_base(
-                    &self.maps.server_base,
-                    *index,
-                    stats::raw(&self.maps, *index),
-                );
-            }
-        }
-        Ok(())
     }
 
     /// Puts right what a process that was killed in the middle of a change left half-done.
@@ -275,6 +247,7 @@ impl Dataplane {
                     limit: limit.into(),
                 })?;
                 stats::write_base(&self.maps.server_base, index, stats::raw(&self.maps, index));
+                stats::write_zeroed(&self.maps.server_base, index, Stats::default());
                 if let Some(entry) = self.maps.servers.get(index) {
                     entry.active.store(0);
                     entry.inactive.store(0);
@@ -414,6 +387,7 @@ impl Dataplane {
             self.forget_server(key, index);
         }
         let row = self.rows.services.remove(place);
+        self.keep_counted(None, stats::base(&self.maps.service_base, row.index));
         for (index, _) in self
             .rows
             .servers

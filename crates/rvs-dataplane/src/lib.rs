@@ -33,5 +33,5 @@ pub use error::{ChangeError, OpenError};
 pub use object::{OBJECT, join_programs};
 pub use state::{
     Adoption, Connection, InterfaceState, Origin, ServerState, ServiceState, Stats, TableState,
-    Tick,
+    Tick, Totals,
 };

@@ -41,6 +41,10 @@ pub(crate) const SERVERS: u32 = 64 * 1024;
 /// Room for lists of servers, old and new ones.
 pub(crate) const MEMBERS: u32 = 256 * 1024;
 const ADDRESSES: u32 = 64 * 1024;
+/// Two for each: what it has beside its counts, and what was counted when it was zeroed.
+const SERVER_BASES: u32 = 2 * SERVERS;
+/// The same, and two for the director itself.
+const SERVICE_BASES: u32 = 2 * (SERVICES + 1);
 
 /// How large the tables are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +84,8 @@ impl Sizes {
             array("DEVICES", size_of::<Device>(), rvs_abi::device::DEVICES),
             array("SERVER_STATS", size_of::<ServerStats>(), SERVERS),
             array("COUNTS", size_of::<[u64; COUNTERS]>(), 1),
-            array("SERVER_BASE", size_of::<ServerStats>(), SERVERS),
-            array("SERVICE_BASE", size_of::<ServerStats>(), SERVICES),
+            array("SERVER_BASE", size_of::<ServerStats>(), SERVER_BASES),
+            array("SERVICE_BASE", size_of::<ServerStats>(), SERVICE_BASES),
             array("PROGRAMS", size_of::<u32>(), rvs_abi::tail::PROGRAMS),
         ]
     }
@@ -198,8 +202,8 @@ impl Maps {
             servers: shared(&data("SERVERS")?, SERVERS)?,
             members: shared(&data("MEMBERS")?, MEMBERS)?,
             devices: shared(&data("DEVICES")?, rvs_abi::device::DEVICES)?,
-            server_base: shared(&data("SERVER_BASE")?, SERVERS)?,
-            service_base: shared(&data("SERVICE_BASE")?, SERVICES)?,
+            server_base: shared(&data("SERVER_BASE")?, SERVER_BASES)?,
+            service_base: shared(&data("SERVICE_BASE")?, SERVICE_BASES)?,
             service_index: HashMap::try_from(Map::HashMap(data("SERVICE_INDEX")?))
                 .map_err(wrong)?,
             addresses: HashMap::try_from(Map::HashMap(data("ADDRESSES")?)).map_err(wrong)?,

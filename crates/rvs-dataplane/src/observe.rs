@@ -1,8 +1,9 @@
 //! What the data plane says of itself, gathered from rows and maps.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use rvs_abi::Counter;
+use rvs_config::ServiceKey;
 
 use crate::{
     InterfaceState, ServerState, ServiceState, Stats, TableState,
@@ -16,10 +17,19 @@ use crate::{
 impl Dataplane {
     /// All services in the order in which they were added.
     pub fn services(&self) -> Vec<ServiceState> {
+        let mut removed: BTreeMap<ServiceKey, Vec<u32>> = BTreeMap::new();
+        for (index, row) in &self.rows.servers {
+            if let (Some(_), Some(key)) = (row.removed, row.service) {
+                removed.entry(key).or_default().push(*index);
+            }
+        }
         self.rows
             .services
             .iter()
-            .map(|row| self.service_state(row))
+            .map(|row| {
+                let removed = removed.get(&row.key).map(Vec::as_slice);
+                self.service_state(row, removed.unwrap_or_default())
+            })
             .collect()
     }
 
@@ -58,24 +68,17 @@ impl Dataplane {
             .collect()
     }
 
-    fn service_state(&self, row: &ServiceRow) -> ServiceState {
-        let mut total = stats::base(&self.maps.service_base, row.index);
-        let mut servers: Vec<ServerState> = Vec::new();
-        for index in &row.servers {
-            if let Some(server) = self.rows.servers.get(index) {
-                servers.push(self.server_state(*index, server));
-            }
-        }
-        for (index, server) in &self.rows.servers {
-            if server.service == Some(row.key) {
-                let counted = stats::raw(&self.maps, *index)
-                    .since(stats::base(&self.maps.server_base, *index));
-                total = total.plus(counted);
-                if server.removed.is_some() {
-                    servers.push(self.server_state(*index, server));
-                }
-            }
-        }
+    fn service_state(&self, row: &ServiceRow, removed: &[u32]) -> ServiceState {
+        let mut servers: Vec<ServerState> = row
+            .servers
+            .iter()
+            .chain(removed)
+            .filter_map(|index| Some(self.server_state(*index, self.rows.servers.get(index)?)))
+            .collect();
+        let counted = servers.iter().fold(
+            stats::base(&self.maps.service_base, row.index),
+            |sum, server| sum.plus(server.counted),
+        );
         // A removed server without connections is nobody's concern.
         servers.retain(|server| !server.draining_removed || server.active + server.inactive > 0);
         ServiceState {
@@ -84,20 +87,23 @@ impl Dataplane {
             scheduler: row.scheduler,
             origin: row.origin,
             servers,
-            stats: total,
+            stats: counted.since(stats::zeroed(&self.maps.service_base, row.index)),
+            counted,
         }
     }
 
     fn server_state(&self, index: u32, row: &ServerRow) -> ServerState {
         let entry = self.maps.servers.get(index);
         // A count that is being moved may be below zero for a moment.
+        let counted = self.counted_by_server(index);
         let count = |word: Option<u32>| word.filter(|count| count >> 31 == 0).unwrap_or(0);
         ServerState {
             server: row.server,
             origin: row.origin,
             active: count(entry.map(|entry| entry.active.load())),
             inactive: count(entry.map(|entry| entry.inactive.load())),
-            stats: stats::raw(&self.maps, index).since(stats::base(&self.maps.server_base, index)),
+            stats: counted.since(stats::zeroed(&self.maps.server_base, index)),
+            counted,
             local: row.hop.as_ref().is_some_and(|hop| hop.local),
             draining_removed: row.removed.is_some(),
             next_hop: row

@@ -29,7 +29,7 @@ pub enum Origin {
     Runtime,
 }
 
-/// What happened since the counters were last zeroed.
+/// What happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields' names say it")]
 pub struct Stats {
@@ -38,6 +38,15 @@ pub struct Stats {
     pub packets_out: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+}
+
+/// What was counted, twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Ever.
+    pub counted: Stats,
+    /// Since it was zeroed last.
+    pub shown: Stats,
 }
 
 /// A real server as it is.
@@ -51,8 +60,10 @@ pub struct ServerState {
     pub active: u32,
     /// Connections in any other state.
     pub inactive: u32,
-    /// Its counts.
+    /// Its counts since they were last zeroed.
     pub stats: Stats,
+    /// Its counts from the beginning.
+    pub counted: Stats,
     /// Whether its address is the director's own.
     pub local: bool,
     /// Whether it was removed, and its last connections are ending.
@@ -74,8 +85,10 @@ pub struct ServiceState {
     pub origin: Origin,
     /// Newest first, as in IPVS's lists.
     pub servers: Vec<ServerState>,
-    /// Its counts.
+    /// Its counts since they were last zeroed.
     pub stats: Stats,
+    /// Its counts from the beginning.
+    pub counted: Stats,
 }
 
 /// One connection.
@@ -149,7 +162,8 @@ impl Stats {
     }
 
     /// Both together.
-    pub(crate) fn plus(self, other: Self) -> Self {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             connections: self.connections.wrapping_add(other.connections),
             packets_in: self.packets_in.wrapping_add(other.packets_in),

@@ -1,8 +1,28 @@
-//! Statistics: the CPUs added up, less what they were at the last zeroing. Underneath they only grow.
+//! Statistics: the CPUs added up. They only grow; beside them stands what they were at the last zeroing, which
+//! listings take off.
+//!
+//! ```text
+//!   server     counted = raw - base            (base: raw when the index was given out)
+//!   service    counted = base + its servers'   (base: what servers that are gone had counted)
+//!   director   counted = base + services'      (base: what services that are gone had counted)
+//!   each       shown   = counted - zeroed
+//! ```
+
+use std::collections::BTreeMap;
 
 use rvs_abi::{Counter, Word64};
+use rvs_config::ServiceKey;
 
-use crate::{Stats, object::Maps, shared::Shared};
+use crate::{
+    ChangeError, Stats, Totals,
+    dataplane::Dataplane,
+    object::{Maps, SERVICES},
+    rows::Rows,
+    shared::Shared,
+};
+
+/// The index of the director itself, behind those of its services.
+pub(crate) const WHOLE: u32 = SERVICES;
 
 /// What was ever counted under a server's index.
 pub(crate) fn raw(maps: &Maps, index: u32) -> Stats {
@@ -30,9 +50,28 @@ pub(crate) fn counters(maps: &Maps) -> Vec<(Counter, u64)> {
         .collect()
 }
 
-/// What an index counts from.
+/// What an index has beside its counts.
 pub(crate) fn base(bases: &Shared<[Word64; 8]>, index: u32) -> Stats {
-    bases.get(index).map_or(Stats::default(), |words| Stats {
+    read(bases, 2 * index)
+}
+
+/// Sets what an index has beside its counts.
+pub(crate) fn write_base(bases: &Shared<[Word64; 8]>, index: u32, stats: Stats) {
+    write(bases, 2 * index, stats);
+}
+
+/// What an index had counted when it was zeroed last.
+pub(crate) fn zeroed(bases: &Shared<[Word64; 8]>, index: u32) -> Stats {
+    read(bases, 2 * index + 1)
+}
+
+/// Sets what an index had counted when it was zeroed last.
+pub(crate) fn write_zeroed(bases: &Shared<[Word64; 8]>, index: u32, stats: Stats) {
+    write(bases, 2 * index + 1, stats);
+}
+
+fn read(bases: &Shared<[Word64; 8]>, row: u32) -> Stats {
+    bases.get(row).map_or(Stats::default(), |words| Stats {
         connections: words[0].load(),
         packets_in: words[1].load(),
         packets_out: words[2].load(),
@@ -41,9 +80,8 @@ pub(crate) fn base(bases: &Shared<[Word64; 8]>, index: u32) -> Stats {
     })
 }
 
-/// Sets what an index counts from.
-pub(crate) fn write_base(bases: &Shared<[Word64; 8]>, index: u32, stats: Stats) {
-    let Some(words) = bases.get(index) else {
+fn write(bases: &Shared<[Word64; 8]>, row: u32, stats: Stats) {
+    let Some(words) = bases.get(row) else {
         return;
     };
     let values = [
@@ -58,7 +96,79 @@ pub(crate) fn write_base(bases: &Shared<[Word64; 8]>, index: u32, stats: Stats) 
     }
 }
 
-/// Counts from zero.
-pub(crate) fn clear_base(bases: &Shared<[Word64; 8]>, index: u32) {
-    write_base(bases, index, Stats::default());
+impl Dataplane {
+    /// What a server ever counted.
+    pub(crate) fn counted_by_server(&self, index: u32) -> Stats {
+        counted_by_server(&self.maps, index)
+    }
+
+    /// What the director ever counted, and what of it since it was zeroed last.
+    pub fn totals(&self) -> Totals {
+        let counted = self.counted();
+        Totals {
+            counted,
+            shown: counted.since(zeroed(&self.maps.service_base, WHOLE)),
+        }
+    }
+
+    /// Zeroes the statistics of one service, or of everything.
+    pub fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {
+        if let Some(key) = key
+            && self.rows.service(key).is_none()
+        {
+            return Err(ChangeError::NoSuchService(*key));
+        }
+        let mut counted: BTreeMap<ServiceKey, Stats> = BTreeMap::new();
+        for (index, row) in &self.rows.servers {
+            let Some(service) = row.service.filter(|of| key.is_none_or(|key| of == key)) else {
+                continue;
+            };
+            let stats = self.counted_by_server(*index);
+            write_zeroed(&self.maps.server_base, *index, stats);
+            let sum = counted.entry(service).or_default();
+            *sum = sum.plus(stats);
+        }
+        for row in &self.rows.services {
+            if key.is_none_or(|key| row.key == *key) {
+                let servers = counted.get(&row.key).copied().unwrap_or_default();
+                let stats = base(&self.maps.service_base, row.index).plus(servers);
+                write_zeroed(&self.maps.service_base, row.index, stats);
+            }
+        }
+        if key.is_none() {
+            write_zeroed(&self.maps.service_base, WHOLE, self.counted());
+        }
+        Ok(())
+    }
+
+    /// Keeps what a server that is gone had counted, with its service or else with the director.
+    pub(crate) fn keep_counted(&self, service: Option<ServiceKey>, counted: Stats) {
+        let service = service.and_then(|key| self.rows.service(&key));
+        let index = service.map_or(WHOLE, |row| row.index);
+        let kept = base(&self.maps.service_base, index).plus(counted);
+        write_base(&self.maps.service_base, index, kept);
+    }
+
+    fn counted(&self) -> Stats {
+        counted_by_all(&self.maps, &self.rows)
+    }
+}
+
+/// What a server ever counted.
+pub(crate) fn counted_by_server(maps: &Maps, index: u32) -> Stats {
+    raw(maps, index).since(base(&maps.server_base, index))
+}
+
+/// What a director ever counted.
+pub(crate) fn counted_by_all(maps: &Maps, rows: &Rows) -> Stats {
+    let services = rows
+        .services
+        .iter()
+        .map(|row| base(&maps.service_base, row.index));
+    let servers = rows
+        .servers
+        .keys()
+        .map(|index| counted_by_server(maps, *index));
+    let gone = base(&maps.service_base, WHOLE);
+    services.chain(servers).fold(gone, Stats::plus)
 }

@@ -2,7 +2,7 @@
 
 use rvs_abi::sweep::{SWEEP_MAX, Sweep};
 
-use crate::{Tick, dataplane::Dataplane, programs, stats};
+use crate::{Tick, dataplane::Dataplane, programs};
 
 /// Slots that one [`Dataplane::tick`] looks at.
 const SWEEP_PER_TICK: u32 = 4 * 1024 * 1024;
@@ -84,13 +84,9 @@ impl Dataplane {
             .map(|(index, _)| *index)
             .collect();
         for index in free {
-            let counted =
-                stats::raw(&self.maps, index).since(stats::base(&self.maps.server_base, index));
-            if let Some(row) = self.rows.servers.remove(&index)
-                && let Some(service) = row.service.and_then(|key| self.rows.service(&key))
-            {
-                let kept = stats::base(&self.maps.service_base, service.index).plus(counted);
-                stats::write_base(&self.maps.service_base, service.index, kept);
+            let counted = self.counted_by_server(index);
+            if let Some(row) = self.rows.servers.remove(&index) {
+                self.keep_counted(row.service, counted);
             }
             if let Some(entry) = self.maps.servers.get(index) {
                 entry.flags.store(0);

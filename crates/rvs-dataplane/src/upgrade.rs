@@ -7,8 +7,13 @@ use rvs_abi::{Settings, slot::State, sweep::Insertion};
 use rvs_config::Service;
 
 use crate::{
-    Adoption, OpenError, connections::entries, dataplane::Dataplane, object::Maps, programs,
-    rows::Rows, stats,
+    Adoption, OpenError, Stats,
+    connections::entries,
+    dataplane::Dataplane,
+    object::Maps,
+    programs,
+    rows::Rows,
+    stats::{self, WHOLE},
 };
 
 /// The maps of a director of another layout or size, if they can be read.
@@ -49,19 +54,26 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
                 tracing::error!(%error, "a real server could not be taken over");
             }
         }
-        let counts = |key, index| {
-            let counted = stats::raw(old, index).since(stats::base(&old.server_base, index));
-            (key, counted)
-        };
         for index in &row.servers {
-            let Some(server) = rows.servers.get(index) else {
-                continue;
-            };
-            let (address, counted) = counts(server.server.socket_addr(), *index);
-            new.credit(&row.key, address, counted);
+            if let Some(server) = rows.servers.get(index) {
+                let counted = stats::counted_by_server(old, *index);
+                let zeroed = stats::zeroed(&old.server_base, *index);
+                new.credit(&row.key, server.server.socket_addr(), counted, zeroed);
+            }
         }
-        new.credit_service(&row.key, stats::base(&old.service_base, row.index));
+        // Its removed servers are not copied; what they counted is.
+        let gone = rows
+            .servers
+            .iter()
+            .filter(|(_, server)| server.service == Some(row.key) && server.removed.is_some())
+            .map(|(index, _)| stats::counted_by_server(old, *index));
+        let base = gone.fold(stats::base(&old.service_base, row.index), Stats::plus);
+        new.credit_service(&row.key, base, stats::zeroed(&old.service_base, row.index));
     }
+    new.credit_all(
+        stats::counted_by_all(old, &rows),
+        stats::zeroed(&old.service_base, WHOLE),
+    );
 }
 
 /// Inserts the old table's connections into the new one. Those that are
@@ -160,17 +172,26 @@ impl Dataplane {
         &mut self,
         key: &rvs_config::ServiceKey,
         server: std::net::SocketAddr,
-        counted: crate::Stats,
+        counted: Stats,
+        zeroed: Stats,
     ) {
         if let Some(index) = self.index_of(key, server) {
             let base = stats::raw(&self.maps, index).since(counted);
             stats::write_base(&self.maps.server_base, index, base);
+            stats::write_zeroed(&self.maps.server_base, index, zeroed);
         }
     }
 
-    fn credit_service(&mut self, key: &rvs_config::ServiceKey, counted: crate::Stats) {
+    fn credit_service(&mut self, key: &rvs_config::ServiceKey, base: Stats, zeroed: Stats) {
         if let Some(row) = self.rows.service(key) {
-            stats::write_base(&self.maps.service_base, row.index, counted);
+            stats::write_base(&self.maps.service_base, row.index, base);
+            stats::write_zeroed(&self.maps.service_base, row.index, zeroed);
         }
+    }
+
+    fn credit_all(&mut self, counted: Stats, zeroed: Stats) {
+        let base = counted.since(stats::counted_by_all(&self.maps, &self.rows));
+        stats::write_base(&self.maps.service_base, WHOLE, base);
+        stats::write_zeroed(&self.maps.service_base, WHOLE, zeroed);
     }
 }

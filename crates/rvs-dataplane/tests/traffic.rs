@@ -9,7 +9,7 @@ use std::{
 };
 
 use rvs_config::{Director, Method, Scheduler, Server, Service, ServiceKey, Weight};
-use rvs_dataplane::{Adoption, Dataplane, Origin, decapsulation, hops};
+use rvs_dataplane::{Adoption, Dataplane, Origin, Stats, decapsulation, hops};
 use rvs_lab::{Family, Host, Lab, Nginx, Topology, UdpEcho, Vip};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -160,6 +160,7 @@ fn every_method_and_family_carries_tcp_and_udp() -> Outcome {
         dataplane.tick();
         // Four of the twelve go by NAT, and have two slots each.
         assert_eq!(dataplane.table().used4, 16);
+        zeroing_and_removing_lose_no_count(&mut dataplane)?;
         Ok(())
     }));
     topology.director.in_namespace(|| dataplane.detach())??;
@@ -167,6 +168,41 @@ fn every_method_and_family_carries_tcp_and_udp() -> Outcome {
         server.in_namespace(|| decapsulation::detach(Path::new(BPFFS), "eth0"))??;
     }
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Listings start from zero; underneath, and in the director's sums, everything stays counted.
+fn zeroing_and_removing_lose_no_count(dataplane: &mut Dataplane) -> Outcome {
+    let (before, totals) = (dataplane.services(), dataplane.totals());
+    assert_eq!(totals.counted, totals.shown);
+    let sum: u64 = before.iter().map(|state| state.counted.packets_in).sum();
+    assert_eq!(totals.counted.packets_in, sum);
+    let of = |dataplane: &Dataplane, key| {
+        let known = dataplane.services();
+        known.into_iter().find(|state| state.key == key)
+    };
+    let (first, second) = (before[0].clone(), before[1].clone());
+    dataplane.zero(Some(&first.key))?;
+    let zeroed = of(dataplane, first.key).ok_or("the service is gone")?;
+    assert_eq!(
+        (zeroed.stats, zeroed.counted),
+        (Stats::default(), first.counted)
+    );
+    for (server, before) in zeroed.servers.iter().zip(&first.servers) {
+        assert_eq!(server.stats, Stats::default());
+        assert_eq!(server.counted, before.counted);
+    }
+    assert_eq!(of(dataplane, second.key), Some(second.clone()));
+    assert_eq!(dataplane.totals(), totals);
+    dataplane.remove_service(&second.key)?;
+    assert_eq!(dataplane.totals(), totals, "after a removal");
+    for _ in 0..3 {
+        dataplane.tick();
+    }
+    assert_eq!(dataplane.totals(), totals, "after its servers are gone");
+    dataplane.zero(None)?;
+    assert_eq!(dataplane.totals().counted, totals.counted);
+    assert_eq!(dataplane.totals().shown, Stats::default());
+    Ok(())
 }
 
 #[test]

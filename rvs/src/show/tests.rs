@@ -1,6 +1,7 @@
 //! What is not shown by the commands' own tests.
 
 use rvs_config::Timeouts;
+use rvs_control::rates::Rates;
 use rvs_control::wire::{Interface, Table};
 use serde_json::json;
 
@@ -54,6 +55,9 @@ fn a_status() {
             xdp: true,
         }],
         timeouts: Timeouts::defaults(None),
+        stats: Stats::default(),
+        counted: Stats::default(),
+        rates: Rates::default(),
     };
     insta::assert_snapshot!(self::status(&status));
 }

@@ -137,6 +137,53 @@ fn equal_changes_are_no_events() {
 }
 
 #[test]
+fn zeroing_takes_nothing_from_what_was_counted() {
+    let mut memory = Memory::new();
+    for service in &config(&services(1..3)).services {
+        memory
+            .add_service(service, Origin::Configured)
+            .expect("added");
+    }
+    for state in &mut memory.services {
+        let counted = Stats {
+            connections: 7,
+            packets_in: 100,
+            ..Stats::default()
+        };
+        (state.stats, state.counted) = (counted, counted);
+    }
+    let mut director = start(memory, &services(1..3)).expect("started");
+    let metrics = |director: &Director| {
+        crate::metrics::encode(&crate::metrics::Snapshot {
+            status: director.status(),
+            services: director.services(),
+            counters: Vec::new(),
+        })
+    };
+    let before = metrics(&director);
+    for line in [
+        "rvs_service_packets_total{service=\"tcp://10.0.0.1:80\",name=\"\",direction=\"in\"} 100\n",
+        "rvs_director_packets_total{direction=\"in\"} 200\n",
+        "rvs_director_connections_total 14\n",
+    ] {
+        assert!(before.contains(line), "{line}{before}");
+    }
+    let first = *keys(&director).first().expect("one");
+    director.zero(Some(first)).expect("zeroed");
+    let zero = wire::Stats::default();
+    let shown: Vec<bool> = director
+        .services()
+        .iter()
+        .map(|service| service.stats == zero)
+        .collect();
+    assert_eq!(shown, [true, false]);
+    assert_eq!(metrics(&director), before);
+    director.zero(None).expect("zeroed");
+    assert_eq!(director.status().stats, zero);
+    assert_eq!(metrics(&director), before);
+}
+
+#[test]
 fn rates_are_estimated_over_ticks() {
     let mut director = start(Memory::new(), &services(1..2)).expect("started");
     for _ in 0..4 {
@@ -144,4 +191,5 @@ fn rates_are_estimated_over_ticks() {
     }
     let service = director.services().pop().expect("one");
     assert_eq!(service.rates, crate::rates::Rates::default());
+    assert_eq!(director.status().rates, crate::rates::Rates::default());
 }
