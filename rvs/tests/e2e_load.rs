@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use common::{Cluster, Forward, Outcome};
+use common::{Cluster, Forward, Outcome, RVS};
 use rvs_config::Method;
-use rvs_lab::{EchoConnection, Family, Load, Offload, wait_until};
+use rvs_lab::{EchoConnection, Family, Host, Load, Offload, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const GIBIBYTE: u64 = 1 << 30;
@@ -251,11 +252,8 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
         open.push(EchoConnection::open(&client, forward.at(7))?);
         loads.push(Load::start(&client, forward.at(80), 1)?);
     }
-    let wait = |more: u64| {
-        loads
-            .iter()
-            .try_for_each(|load| load.wait_for_more(more, PATIENCE))
-    };
+    let hosts = Hosts::of(&cluster);
+    let wait = |more: u64| wait_or_explain(&loads, more, &hosts);
     let check = |open: &mut Vec<EchoConnection>, when: &str| {
         open.iter_mut().try_for_each(|one| one.check(when))
     };
@@ -308,6 +306,83 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
     let tables = std::fs::read_dir(director.pins())?.count();
     assert_eq!(tables, 2, "a directory of tables and one of links");
     Ok(())
+}
+
+/// Waits as [`Load::wait_for_more`] does, for all loads; prints what each host knows as soon as one of them stands still.
+fn wait_or_explain(loads: &[Load], more: u64, hosts: &Hosts) -> Outcome {
+    const STILL: Duration = Duration::from_millis(2500);
+    let start = Instant::now();
+    let mut seen: Vec<(u64, Instant)> = loads.iter().map(|load| (load.done(), start)).collect();
+    let goals: Vec<u64> = seen.iter().map(|(done, _)| done + more).collect();
+    let mut explained = false;
+    loop {
+        let mut missing = None;
+        for ((load, goal), (done, since)) in loads.iter().zip(&goals).zip(&mut seen) {
+            let now = load.done();
+            if now != *done {
+                (*done, *since) = (now, Instant::now());
+            } else if now < *goal && since.elapsed() > STILL && !explained {
+                explained = true;
+                println!("no answers: {:?}\n{}", load.so_far(), hosts.explain());
+            }
+            if now < *goal {
+                missing = Some(load.so_far());
+            }
+        }
+        match missing {
+            None => return Ok(()),
+            Some(report) if start.elapsed() > PATIENCE => {
+                return Err(format!("no {more} more answers: {report:?}").into());
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// All hosts of a cluster, and how its director is asked.
+struct Hosts {
+    all: Vec<Host>,
+    director: Host,
+    socket: PathBuf,
+}
+
+impl Hosts {
+    fn of(cluster: &Cluster) -> Self {
+        let net = &cluster.net;
+        let mut all = vec![net.client.clone(), net.director.clone()];
+        all.extend(net.real_servers.iter().cloned());
+        Self {
+            all,
+            director: net.director.clone(),
+            socket: cluster.director.socket().to_owned(),
+        }
+    }
+
+    /// Neighbours, what waits for them, and the director's counters and connections.
+    fn explain(&self) -> String {
+        let mut text = String::new();
+        for host in &self.all {
+            for words in [
+                &["ip", "-s", "-6", "neigh", "show"][..],
+                &["ip", "-s", "-4", "neigh", "show"],
+                &["cat", "/proc/net/stat/ndisc_cache"],
+            ] {
+                text.push_str(&format!("{host} {words:?}:\n{}", answer(host.run(words))));
+            }
+        }
+        for words in ["stats", "servers", "connections --limit 100000"] {
+            let mut command = self.director.command(RVS);
+            command.arg("--socket").arg(&self.socket);
+            command.args(words.split(' '));
+            let output = command.output().map(|output| common::text(&output.stdout));
+            text.push_str(&format!("rvs {words}:\n{}", answer(output)));
+        }
+        text
+    }
+}
+
+fn answer<E: std::fmt::Display>(result: Result<String, E>) -> String {
+    result.unwrap_or_else(|error| format!("{error}\n"))
 }
 
 /// A quiesced server keeps its connections, and gets no others.
