@@ -48,8 +48,8 @@ pub struct Insertion {
     pub family: u32,
     /// [`crate::slot::State`] as a number.
     pub state: u32,
-    /// Ticks since the connection's last packet.
-    pub idle: u32,
+    /// The tick of the connection's last packet.
+    pub stamp: u32,
     /// Returned: 1 inserted, 2 was there already, 0 refused.
     pub outcome: u32,
     /// Packets seen so far.

@@ -1,9 +1,8 @@
 //! Connections: found by what a packet shows, made for a server that was chosen.
 
 use rvs_abi::{
-    Counter, Head, Method, Role, Server, Slot, TcpState, family,
-    slot::{Link, NO_CONTROL, State},
-    sweep::Insertion,
+    Counter, Head, Method, Role, Server, Slot, TcpState,
+    slot::{Link, State},
 };
 use rvs_table::{Hash, Inserted, Key, Record, Store, pair_of, tag};
 
@@ -54,7 +53,10 @@ pub fn lookup<T: Tables>(tables: &T, flow: &Flow, way: u32) -> u32 {
 
 /// The slot of `key` in one family's table.
 #[inline(always)]
-fn find_in<const N: usize, const PAD: usize, S: Store<N, PAD>>(store: &S, key: &Key<N>) -> u32 {
+pub(crate) fn find_in<const N: usize, const PAD: usize, S: Store<N, PAD>>(
+    store: &S,
+    key: &Key<N>,
+) -> u32 {
     rvs_table::find(store, key, Hash::of(key, store.hash_key())).unwrap_or(NONE)
 }
 
@@ -212,7 +214,7 @@ pub(crate) fn reply_of(flow: &Flow, server: &Server) -> Flow {
 
 /// Ends the connection whose reply slot is `reply` if it is closed.
 #[inline(always)]
-fn end_closed<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+pub(crate) fn end_closed<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
     store: &S,
     reply: &Slot<N, PAD>,
@@ -235,88 +237,8 @@ fn end_closed<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     ended
 }
 
-/// Makes a connection as another director, or another table, had it. The result is
-/// [`rvs_abi::sweep::Insertion::outcome`].
 #[inline(always)]
-pub fn restore<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
-    if insertion.family == u32::from(family::V6) {
-        restore6(tables, insertion)
-    } else {
-        restore4(tables, insertion)
-    }
-}
-
-/// [`restore`] for IPv4.
-#[inline(always)]
-pub fn restore4<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
-    restore_in(tables, &Connections4(tables), insertion)
-}
-
-/// [`restore`] for IPv6.
-#[inline(always)]
-pub fn restore6<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
-    restore_in(tables, &Connections6(tables), insertion)
-}
-
-#[inline(always)]
-fn restore_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
-    tables: &T,
-    store: &S,
-    insertion: &Insertion,
-) -> u32 {
-    const REFUSED: u32 = 0;
-    const MADE: u32 = 1;
-    const EXISTS: u32 = 2;
-    let Some(server) = tables.server(insertion.server) else {
-        return REFUSED;
-    };
-    let flags = server.flags.load();
-    let (Some(method), Server::IN_USE) = (
-        Server::method_of(flags),
-        flags & (Server::IN_USE | Server::REMOVED),
-    ) else {
-        return REFUSED;
-    };
-    let now = tables.now();
-    let record = Record {
-        client: first_words(&insertion.client),
-        virtual_address: first_words(&insertion.virtual_address),
-        server_address: address_of(server),
-        ports: insertion.ports,
-        server_port: if insertion.server_port != 0 {
-            insertion.server_port
-        } else {
-            server.port.load()
-        },
-        protocol: insertion.protocol,
-        method: method as u32,
-        server: insertion.server,
-        state: insertion.state,
-        packets: insertion.packets,
-        stamp: now.wrapping_sub(insertion.idle),
-        control: NONE,
-        control_generation: NO_CONTROL,
-    };
-    match rvs_table::insert(store, &record, now) {
-        Inserted::New { .. } => {
-            state::acquire(server, insertion.state);
-            MADE
-        }
-        Inserted::Exists(index) => {
-            // One that goes to another server here has a life of its own.
-            if let Some(slot) = store.slot(index)
-                && slot.head.server.load() == insertion.server
-            {
-                state::catch_up(server, slot, insertion);
-            }
-            EXISTS
-        }
-        Inserted::ReplyTaken | Inserted::Full | Inserted::Race => REFUSED,
-    }
-}
-
-#[inline(always)]
-fn address_of<const N: usize>(server: &Server) -> [u32; N] {
+pub(crate) fn address_of<const N: usize>(server: &Server) -> [u32; N] {
     let mut words = [0; N];
     let mut i = 0;
     while i < N && i < 4 {

@@ -34,6 +34,7 @@ pub mod intent;
 pub mod packet;
 pub mod parse;
 pub mod path;
+pub mod restore;
 pub mod room;
 pub mod schedule;
 pub mod service;

@@ -81,7 +81,6 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
 pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adoption, OpenError> {
     let rows = Rows::read(old);
     let (mut connections, mut refused) = (0, 0);
-    let (now, _) = new.clock();
     for entry in entries(old) {
         let Some(server) = rows
             .servers
@@ -104,7 +103,8 @@ pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adopti
             protocol: entry.protocol.into(),
             family: if entry.is_v6 { 6 } else { 4 },
             state: State(entry.state).0,
-            idle: now.wrapping_sub(entry.stamp),
+            // Both tables' programs read the same clock.
+            stamp: entry.stamp,
             outcome: 0,
             packets: entry.packets,
             ..Insertion::default()

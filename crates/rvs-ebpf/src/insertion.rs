@@ -4,7 +4,7 @@
 use rvs_abi::Role;
 use rvs_abi::sweep::Insertion;
 use rvs_core::{
-    Flow, Intent, Tables, connection,
+    Flow, Intent, Tables, connection, restore,
     tables::{Connections4, Connections6},
 };
 use rvs_table::{Check, Hash, Place, Record, Store};
@@ -14,6 +14,7 @@ use crate::maps::Maps;
 macro_rules! insertion {
     (
         $words:literal, $table:ident, $slot:ident, $insert:ident, $restore:ident, $open:ident, $restore_stage:ident,
+        $make_way_core:ident, $make_way_to:ident, $settle_core:ident, $settle:ident,
         $holds:ident, $hash:ident, $claim:ident, $write:ident, $look_again:ident
     ) => {
         #[unsafe(no_mangle)]
@@ -31,7 +32,23 @@ macro_rules! insertion {
         pub extern "C" fn $restore_stage(insertion: *const Insertion) -> u32 {
             // SAFETY: as above.
             unsafe { insertion.as_ref() }
-                .map_or(0, |insertion| connection::$restore(&Maps, insertion))
+                .map_or(0, |insertion| restore::$restore(&Maps, insertion))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $make_way_to(insertion: *const Insertion) -> u32 {
+            // SAFETY: as above.
+            unsafe { insertion.as_ref() }
+                .map_or(0, |insertion| restore::$make_way_core(&Maps, insertion))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $settle(insertion: *const Insertion) -> u32 {
+            // SAFETY: as above.
+            unsafe { insertion.as_ref() }
+                .map_or(0, |insertion| restore::$settle_core(&Maps, insertion))
         }
 
         #[unsafe(no_mangle)]
@@ -103,9 +120,13 @@ insertion!(
     Connections4,
     slot4,
     insert4,
-    restore4,
+    insert4,
     rvs_open4,
     rvs_restore4,
+    make_way4,
+    rvs_make_way_to4,
+    settle4,
+    rvs_settle4,
     rvs_holds4,
     rvs_hash4,
     rvs_claim4,
@@ -117,9 +138,13 @@ insertion!(
     Connections6,
     slot6,
     insert6,
-    restore6,
+    insert6,
     rvs_open6,
     rvs_restore6,
+    make_way6,
+    rvs_make_way_to6,
+    settle6,
+    rvs_settle6,
     rvs_holds6,
     rvs_hash6,
     rvs_claim6,

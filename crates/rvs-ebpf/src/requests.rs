@@ -6,11 +6,19 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use rvs_abi::sweep::{ClockReading, Sweep};
-use rvs_core::sweep;
+use rvs_abi::{
+    family,
+    sweep::{ClockReading, Sweep},
+};
+use rvs_core::{
+    restore::{Part, restore_by},
+    sweep,
+};
 
 use crate::{
-    insertion::{rvs_restore4, rvs_restore6},
+    insertion::{
+        rvs_make_way_to4, rvs_make_way_to6, rvs_restore4, rvs_restore6, rvs_settle4, rvs_settle6,
+    },
     maps::{self, Maps},
 };
 
@@ -36,11 +44,15 @@ pub fn rvs_insert(context: TcContext) -> i32 {
     if !read(&context, insertion) {
         return FAILED;
     }
-    insertion.outcome = if insertion.family == 6 {
-        rvs_restore6(insertion)
-    } else {
-        rvs_restore4(insertion)
-    };
+    let is_v6 = insertion.family == u32::from(family::V6);
+    insertion.outcome = restore_by(|part| match (part, is_v6) {
+        (Part::Settle, false) => rvs_settle4(insertion),
+        (Part::Settle, true) => rvs_settle6(insertion),
+        (Part::Insert, false) => rvs_restore4(insertion),
+        (Part::Insert, true) => rvs_restore6(insertion),
+        (Part::MakeWay, false) => rvs_make_way_to4(insertion),
+        (Part::MakeWay, true) => rvs_make_way_to6(insertion),
+    });
     answer(&context, insertion)
 }
 

@@ -3,7 +3,7 @@
 pub mod tcp;
 
 use rvs_abi::{
-    Counter, Role, Server, Slot, TcpState,
+    Counter, Role, Server, Slot, TcpState, protocol,
     slot::{Link, State},
     sweep::Insertion,
 };
@@ -75,12 +75,7 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return SERVE;
     }
     let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
-    let state = State(slot.head.state.load());
-    let number = state.number();
-    // Where the server's FIN goes another way, FIN_WAIT is the last state that is seen.
-    let closed = number == TcpState::TimeWait as u32
-        || number == TcpState::Close as u32
-        || number == TcpState::FinWait as u32 && state.has(State::NO_OUTPUT);
+    let closed = is_closed(State(slot.head.state.load()));
     let reused = flow.is_tcp() && direction == Direction::Input && closed && flow.begins();
     if removed || reused {
         if end(tables, store, request, request_tag, now) {
@@ -207,6 +202,33 @@ pub fn first_state(flow: &Flow, method: Method) -> u32 {
     }
     let start = State(blind | State::INACTIVE | TcpState::None as u32).0;
     next_state(start, flow, Direction::Input)
+}
+
+/// Whether the connection in `slot`, a request slot, came to its end where `insertion` comes from, and the
+/// client used its port again there: the insertion is open and later, and the slot is closed or goes
+/// to another server.
+#[inline(always)]
+pub(crate) fn is_outdated<const N: usize, const PAD: usize>(
+    slot: &Slot<N, PAD>,
+    insertion: &Insertion,
+) -> bool {
+    let is_tcp = insertion.protocol == u32::from(protocol::TCP);
+    let is_request = Link(slot.head.link.load()).role() == Role::Request;
+    let later = insertion.stamp.wrapping_sub(slot.head.stamp.load());
+    let another = slot.head.server.load() != insertion.server
+        || is_tcp && is_closed(State(slot.head.state.load()));
+    let open = !is_tcp || !is_closed(State(insertion.state));
+    is_request && another && open && later != 0 && later >> 31 == 0
+}
+
+/// Whether a TCP connection is over. Where the server's FIN goes another way, FIN_WAIT is the last
+/// state that is seen.
+#[inline(always)]
+fn is_closed(state: State) -> bool {
+    let number = state.number();
+    number == TcpState::TimeWait as u32
+        || number == TcpState::Close as u32
+        || number == TcpState::FinWait as u32 && state.has(State::NO_OUTPUT)
 }
 
 /// Moves a connection on to the state that it has elsewhere, if more packets were seen there.

@@ -5,7 +5,7 @@ use rvs_abi::{
     slot::{Link, State},
     sweep::{Insertion, Sweep},
 };
-use rvs_core::{connection, sweep};
+use rvs_core::{restore, sweep};
 use rvs_table::tag;
 
 use super::{Choices, frames};
@@ -71,16 +71,19 @@ fn insert(memory: &Memory, choices: &mut Choices<'_>) {
         protocol: [6, 17][choices.below(2)],
         family: if family == place::Family::V6 { 6 } else { 4 },
         state,
-        idle: u32::from(choices.byte()) * 4000,
+        stamp: memory
+            .now
+            .get()
+            .wrapping_sub(u32::from(choices.byte()) * 4000),
         outcome: 0,
         packets: u32::from(choices.byte()),
         ..Insertion::default()
     };
-    let outcome = connection::restore(memory, &insertion);
+    let outcome = restore::restore(memory, &insertion);
     assert!(outcome <= 2, "{outcome}");
     if outcome == 1 {
         // A second time it is there already; or there is no room, even to find out.
-        assert_ne!(connection::restore(memory, &insertion), 1);
+        assert_ne!(restore::restore(memory, &insertion), 1);
     }
 }
 

@@ -1,0 +1,214 @@
+//! Making connections as another table, or another director, had them.
+//!
+//! The other table may still be in use while it is copied. What is found here from an earlier copy can have come to
+//! its end there since, and its client's port have been used again: the later connection is the one to keep.
+
+use rvs_abi::{Server, family, slot::NO_CONTROL, sweep::Insertion};
+use rvs_table::{Inserted, Key, Record, Store};
+
+use crate::{
+    NONE, Tables,
+    connection::{address_of, end_closed, find_in},
+    flow::first_words,
+    state,
+    tables::{Connections4, Connections6},
+};
+
+/// [`Insertion::outcome`]: no room, no such server, or a race.
+pub const REFUSED: u32 = 0;
+/// [`Insertion::outcome`]: inserted.
+pub const MADE: u32 = 1;
+/// [`Insertion::outcome`]: was there already.
+pub const EXISTS: u32 = 2;
+/// Another connection holds its reply tuple.
+pub const HELD: u32 = 3;
+/// It is not there.
+pub const ABSENT: u32 = 4;
+
+/// The parts of an insertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// [`settle4`]
+    Settle,
+    /// [`insert4`]
+    Insert,
+    /// [`make_way4`]
+    MakeWay,
+}
+
+/// Makes a connection. The result is [`Insertion::outcome`].
+#[inline(always)]
+pub fn restore<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    let is_v6 = insertion.family == u32::from(family::V6);
+    restore_by(|part| match (part, is_v6) {
+        (Part::Settle, false) => settle4(tables, insertion),
+        (Part::Settle, true) => settle6(tables, insertion),
+        (Part::Insert, false) => insert4(tables, insertion),
+        (Part::Insert, true) => insert6(tables, insertion),
+        (Part::MakeWay, false) => make_way4(tables, insertion),
+        (Part::MakeWay, true) => make_way6(tables, insertion),
+    })
+}
+
+/// [`restore`] by parts, which the kernel side overrides.
+#[inline(always)]
+pub fn restore_by(run: impl Fn(Part) -> u32) -> u32 {
+    // An insertion would find it too, but the slots that it takes to look rest for a while: a second copy of
+    // a whole table would take the room of another table.
+    let found = run(Part::Settle);
+    if found != ABSENT {
+        return found;
+    }
+    let made = run(Part::Insert);
+    if made != HELD {
+        return made;
+    }
+    if run(Part::MakeWay) != 0 && run(Part::Insert) == MADE {
+        MADE
+    } else {
+        REFUSED
+    }
+}
+
+/// Lets a connection that is there catch up, or give way; [`EXISTS`], [`REFUSED`] or [`ABSENT`].
+#[inline(always)]
+pub fn settle4<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    settle(tables, &Connections4(tables), insertion)
+}
+
+/// [`settle4`] for IPv6.
+#[inline(always)]
+pub fn settle6<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    settle(tables, &Connections6(tables), insertion)
+}
+
+#[inline(always)]
+fn settle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    insertion: &Insertion,
+) -> u32 {
+    let key = Key {
+        source: first_words(&insertion.client),
+        destination: first_words(&insertion.virtual_address),
+        ports: insertion.ports,
+        protocol: insertion.protocol,
+    };
+    let Some(slot) = store.slot(find_in(store, &key)) else {
+        return ABSENT;
+    };
+    let seen = slot.head.tag.load();
+    if state::is_outdated(slot, insertion) {
+        return if state::end(tables, store, slot, seen, tables.now()) {
+            ABSENT
+        } else {
+            REFUSED
+        };
+    }
+    // One that goes to another server here has a life of its own.
+    if slot.head.server.load() == insertion.server
+        && let Some(server) = tables.server(insertion.server)
+    {
+        state::catch_up(server, slot, insertion);
+    }
+    EXISTS
+}
+
+/// Makes the connection; [`MADE`], [`EXISTS`], [`HELD`] or [`REFUSED`].
+#[inline(always)]
+pub fn insert4<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    insert(tables, &Connections4(tables), insertion)
+}
+
+/// [`insert4`] for IPv6.
+#[inline(always)]
+pub fn insert6<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    insert(tables, &Connections6(tables), insertion)
+}
+
+#[inline(always)]
+fn insert<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    insertion: &Insertion,
+) -> u32 {
+    let Some(server) = tables.server(insertion.server) else {
+        return REFUSED;
+    };
+    let flags = server.flags.load();
+    let (Some(method), Server::IN_USE) = (
+        Server::method_of(flags),
+        flags & (Server::IN_USE | Server::REMOVED),
+    ) else {
+        return REFUSED;
+    };
+    let record = Record {
+        client: first_words(&insertion.client),
+        virtual_address: first_words(&insertion.virtual_address),
+        server_address: address_of(server),
+        ports: insertion.ports,
+        server_port: server_port(server, insertion),
+        protocol: insertion.protocol,
+        method: method as u32,
+        server: insertion.server,
+        state: insertion.state,
+        packets: insertion.packets,
+        stamp: insertion.stamp,
+        control: NONE,
+        control_generation: NO_CONTROL,
+    };
+    match rvs_table::insert(store, &record, tables.now()) {
+        Inserted::New { .. } => {
+            state::acquire(server, insertion.state);
+            MADE
+        }
+        Inserted::Exists(_) => EXISTS,
+        Inserted::ReplyTaken => HELD,
+        Inserted::Full | Inserted::Race => REFUSED,
+    }
+}
+
+/// Ends the closed connection that holds the reply tuple which the one to be made needs: the
+/// same client used the port again. 1 if it did, else 0.
+#[inline(always)]
+pub fn make_way4<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    make_way(tables, &Connections4(tables), insertion)
+}
+
+/// [`make_way4`] for IPv6.
+#[inline(always)]
+pub fn make_way6<T: Tables>(tables: &T, insertion: &Insertion) -> u32 {
+    make_way(tables, &Connections6(tables), insertion)
+}
+
+#[inline(always)]
+fn make_way<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    insertion: &Insertion,
+) -> u32 {
+    let Some(server) = tables.server(insertion.server) else {
+        return 0;
+    };
+    let reply = Key {
+        source: address_of(server),
+        destination: first_words(&insertion.client),
+        ports: server_port(server, insertion) & 0xffff | insertion.ports << 16,
+        protocol: insertion.protocol,
+    };
+    u32::from(
+        store
+            .slot(find_in(store, &reply))
+            .is_some_and(|slot| end_closed(tables, store, slot)),
+    )
+}
+
+/// The port that the server's packets show.
+#[inline(always)]
+fn server_port(server: &Server, insertion: &Insertion) -> u32 {
+    if insertion.server_port != 0 {
+        insertion.server_port
+    } else {
+        server.port.load()
+    }
+}
