@@ -101,6 +101,8 @@ pub mod tail {
     pub const NEWCOMER: u32 = 0;
     /// `rvs_icmp_error`.
     pub const ICMP_ERROR: u32 = 1;
+    /// `rvs_express_v6`, which `rvs_express` goes on with, in an array of XDP's own.
+    pub const EXPRESS_V6: u32 = 0;
     /// How many places there are.
     pub const PROGRAMS: u32 = 16;
 

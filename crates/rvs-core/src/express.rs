@@ -10,30 +10,44 @@ use rvs_table::{Hash, Store, tag};
 
 use crate::{
     Action, Direction, Flow, Hop, Path,
-    forward::{self, Rewrite, Side},
+    forward::{self, Rewrite, Way},
     parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, half, ipv4, ipv6},
     state,
     tables::{Connections4, Connections6},
 };
 
-/// Forwards the packet, or leaves it untouched and uncounted. The result is an [`Action`].
-///
-/// Each family has a way of its own, so that neither carries the other's words.
+/// Forwards the packet, or leaves it untouched and uncounted.
 #[inline(always)]
 pub fn express<P: Path>(path: &mut P) -> Action {
+    match path.ethertype() {
+        ETHERTYPE_IPV4 => express_v4(path),
+        ETHERTYPE_IPV6 => path.express_v6(),
+        _ => Action::Pass,
+    }
+}
+
+/// [`express`] for IPv4. Each family has a way of its own, so that neither carries the other's words.
+#[inline(always)]
+fn express_v4<P: Path>(path: &mut P) -> Action {
     let mut flow = Flow::default();
-    let plan = match path.ethertype() {
-        ETHERTYPE_IPV4 if read_v4(path, &mut flow) => plan(path, &Connections4(path), &flow),
-        ETHERTYPE_IPV6 if read_v6(path, &mut flow) => {
-            return match plan(path, &Connections6(path), &flow) {
-                Some(plan) => forward::express(path, &flow, &plan.rewrite, plan.nat, &plan.hop),
-                None => Action::Pass,
-            };
-        }
-        _ => None,
-    };
-    match plan {
-        Some(plan) => forward::express(path, &flow, &plan.rewrite, plan.nat, &plan.hop),
+    if !read_v4(path, &mut flow) {
+        return Action::Pass;
+    }
+    match plan(path, &Connections4(path), &flow) {
+        Some(plan) => forward::express(path, &flow, &plan.rewrite, plan.way, &plan.hop),
+        None => Action::Pass,
+    }
+}
+
+/// [`express`] for IPv6.
+#[inline(always)]
+pub fn express_v6<P: Path>(path: &mut P) -> Action {
+    let mut flow = Flow::default();
+    if !read_v6(path, &mut flow) {
+        return Action::Pass;
+    }
+    match plan(path, &Connections6(path), &flow) {
+        Some(plan) => forward::express(path, &flow, &plan.rewrite, plan.way, &plan.hop),
         None => Action::Pass,
     }
 }
@@ -41,7 +55,7 @@ pub fn express<P: Path>(path: &mut P) -> Action {
 /// What is to be done with a packet.
 struct Plan {
     rewrite: Rewrite,
-    nat: Option<Side>,
+    way: Way,
     hop: Hop,
 }
 
@@ -71,10 +85,11 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     {
         return None;
     }
-    let nat = match (Method::from_number(link.method()), link.role()) {
-        (Some(Method::Nat), Role::Request) => Some(Side::Destination),
-        (Some(Method::Nat), Role::Reply) => Some(Side::Source),
-        (Some(Method::Direct), Role::Request) => None,
+    let way = match (Method::from_number(link.method()), link.role()) {
+        (Some(Method::Nat), Role::Request) => Way::Request,
+        (Some(Method::Nat), Role::Reply) => Way::Reply,
+        (Some(Method::Direct), Role::Request) => Way::Direct,
+        (Some(Method::Tunnel), Role::Request) => Way::Tunnel,
         _ => return None,
     };
     let number = head.server.load();
@@ -88,7 +103,7 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
         link: link.0,
         ..Rewrite::default()
     };
-    if nat.is_some() {
+    if matches!(way, Way::Request | Way::Reply) {
         rewrite.ports = head.rewrite_ports.load();
         for (word, cell) in rewrite.address.iter_mut().zip(&slot.rewrite) {
             *word = cell.load();
@@ -98,7 +113,7 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
         mtu: flow.largest,
         ..Hop::default()
     };
-    if nat == Some(Side::Source) {
+    if way == Way::Reply {
         let family = u32::from(flow.family);
         if !path.route(family, &flow.destination, &rewrite.address, &mut hop) {
             return None;
@@ -106,7 +121,16 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     } else {
         hop = forward::link_hop_to(server, flags, now);
     }
-    if hop.ifindex == 0 || flow.largest > hop.mtu || !path.can_transmit(&hop) {
+    let mut room = hop.mtu;
+    if way == Way::Tunnel {
+        // Only the plain tunnel of the packet's own family.
+        let is_plain = server.tunnel.load() == 0 && (flags & Server::V6 != 0) == flow.is_v6();
+        if !is_plain {
+            return None;
+        }
+        room = room.saturating_sub(forward::plain_overhead(flow));
+    }
+    if hop.ifindex == 0 || flow.largest > room || !path.can_transmit(&hop) {
         return None;
     }
     if hop.macs_known == 0 {
@@ -117,7 +141,7 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
         head.stamp.store(now);
     }
     head.packets.store(head.packets.load().saturating_add(1));
-    Some(Plan { rewrite, nat, hop })
+    Some(Plan { rewrite, way, hop })
 }
 
 const NETWORK: u32 = 14;
@@ -127,8 +151,12 @@ fn read_v4<P: Path>(path: &P, flow: &mut Flow) -> bool {
     let Some(header) = path.read_words::<5>(NETWORK) else {
         return false;
     };
-    if header[0] & 0xff != 0x45 || half(header[1], 1) & 0x3fff != 0 {
+    let fragment = half(header[1], 1);
+    if header[0] & 0xff != 0x45 || fragment & 0x3fff != 0 {
         return false;
+    }
+    if fragment & 0x4000 != 0 {
+        flow.flags = Flow::DONT_FRAGMENT;
     }
     ipv4::fill(flow, &header);
     flow.network = NETWORK;

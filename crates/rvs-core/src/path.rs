@@ -1,8 +1,8 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
 use crate::{
-    Direction, Flow, Hop, Intent, Packet, Tables, connection, director, forward, icmp, parse, room,
-    schedule, service, state,
+    Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, director, express, forward,
+    icmp, parse, room, schedule, service, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -26,6 +26,11 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`director::newcomer`]. In the kernel this is another program, which does not come back.
     fn newcomer(&mut self, flow: &Flow) -> u32 {
         director::newcomer(self, flow, &mut Intent::NEW.clone())
+    }
+
+    /// See [`express::express_v6`]. In the kernel this is another program, which does not come back.
+    fn express_v6(&mut self) -> Action {
+        express::express_v6(self)
     }
 
     /// See [`director::icmp_error`]. In the kernel this is another program, which does not come back.

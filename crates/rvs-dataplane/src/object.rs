@@ -13,11 +13,11 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, MapInfo, PerCpuArray, ProgramArray},
-    programs::{Program, ProgramError, SchedClassifier, Xdp},
+    programs::{Program, ProgramError, ProgramFd, SchedClassifier, Xdp},
 };
 use rvs_abi::{
     AddressKey, COUNTERS, Device, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
-    Word64,
+    Word64, tail,
 };
 use rvs_config::Director;
 
@@ -33,6 +33,9 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 pub(crate) const INGRESS: &str = "rvs_ingress";
 /// The director's XDP program.
 pub(crate) const EXPRESS: &str = "rvs_express";
+
+/// What it goes on with for IPv6.
+const EXPRESS_V6: &str = "rvs_express_v6";
 
 /// The most services of a director.
 pub(crate) const SERVICES: u32 = 16 * 1024;
@@ -64,7 +67,7 @@ impl Sizes {
     }
 
     /// Name, key size, value size and entries of each map.
-    fn maps(self) -> [(&'static str, u32, u32, u32); 14] {
+    fn maps(self) -> [(&'static str, u32, u32, u32); 15] {
         let word = size_of::<u32>() as u32;
         let array = |name, value: usize, entries| (name, word, value as u32, entries);
         [
@@ -86,7 +89,8 @@ impl Sizes {
             array("COUNTS", size_of::<[u64; COUNTERS]>(), 1),
             array("SERVER_BASE", size_of::<ServerStats>(), SERVER_BASES),
             array("SERVICE_BASE", size_of::<ServerStats>(), SERVICE_BASES),
-            array("PROGRAMS", size_of::<u32>(), rvs_abi::tail::PROGRAMS),
+            array("PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
+            array("EXPRESS_PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
         ]
     }
 
@@ -266,22 +270,40 @@ pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenE
     Ok((object, maps))
 }
 
-/// Loads the programs that the director's tc program goes on with, and puts them where it finds them.
+/// Loads the programs that the director's programs go on with, and puts them where those find them.
 pub fn join_programs(object: &mut Ebpf) -> Result<(), OpenError> {
-    let wrong = |error: aya::maps::MapError| OpenError::Object(error.to_string());
-    for (name, place) in rvs_abi::tail::ALL {
+    for (name, place) in tail::ALL {
         let program = load_tc(object, name)?
             .fd()
-            .and_then(|fd| Ok(fd.try_clone()?))
-            .map_err(|error| refused(name, &error))?;
-        let map = object
-            .map_mut("PROGRAMS")
-            .ok_or_else(|| OpenError::Object("map PROGRAMS is missing".to_owned()))?;
-        ProgramArray::try_from(map)
-            .and_then(|mut programs| programs.set(place, &program, 0))
-            .map_err(wrong)?;
+            .and_then(|fd| Ok(fd.try_clone()?));
+        join(object, "PROGRAMS", name, place, program)?;
     }
-    Ok(())
+    let program = load_xdp(object, EXPRESS_V6)?
+        .fd()
+        .and_then(|fd| Ok(fd.try_clone()?));
+    join(
+        object,
+        "EXPRESS_PROGRAMS",
+        EXPRESS_V6,
+        tail::EXPRESS_V6,
+        program,
+    )
+}
+
+fn join(
+    object: &mut Ebpf,
+    array: &str,
+    name: &'static str,
+    place: u32,
+    program: Result<ProgramFd, ProgramError>,
+) -> Result<(), OpenError> {
+    let program = program.map_err(|error| refused(name, &error))?;
+    let map = object
+        .map_mut(array)
+        .ok_or_else(|| OpenError::Object(format!("map {array} is missing")))?;
+    ProgramArray::try_from(map)
+        .and_then(|mut programs| programs.set(place, &program, 0))
+        .map_err(|error| OpenError::Object(error.to_string()))
 }
 
 /// Loads a tc program.

@@ -91,7 +91,19 @@ pub fn rvs_express(context: XdpContext) -> u32 {
     if !path.is_for_us() {
         return xdp_action::XDP_PASS;
     }
-    match express::express(&mut path) {
+    express_verdict(express::express(&mut path))
+}
+
+/// The express way, where `rvs_express` found IPv6.
+#[xdp_program]
+pub fn rvs_express_v6(context: XdpContext) -> u32 {
+    express_verdict(express::express_v6(&mut xdp::Xdp::new(context.ctx)))
+}
+
+/// What XDP is told.
+#[inline(always)]
+fn express_verdict(action: Action) -> u32 {
+    match action {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
         Action::Transmit => xdp_action::XDP_REDIRECT,

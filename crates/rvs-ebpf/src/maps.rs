@@ -6,11 +6,11 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MMAPABLE},
+    bindings::{__sk_buff, BPF_F_MMAPABLE, xdp_md},
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_loop},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, ProgramArray},
-    programs::TcContext,
+    programs::{TcContext, XdpContext},
 };
 use rvs_abi::{
     AddressKey, COUNTERS, Counter, Device, Server, ServerStats, Service, ServiceKey, Settings,
@@ -66,6 +66,11 @@ static INSERTION: PerCpuArray<Insertion> = PerCpuArray::with_max_entries(1, 0);
 /// The programs of the packet's way that others go on with, at the places of [`rvs_abi::tail`].
 #[map]
 static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(rvs_abi::tail::PROGRAMS, 0);
+
+/// The same for XDP.
+#[map]
+static EXPRESS_PROGRAMS: ProgramArray =
+    ProgramArray::with_max_entries(rvs_abi::tail::PROGRAMS, 0);
 
 /// The tables, as the maps hold them.
 pub struct Maps;
@@ -125,6 +130,14 @@ pub fn go_on(context: *mut __sk_buff, place: u32) {
     let context = TcContext::new(context);
     // SAFETY: nothing here needs dropping.
     unsafe { PROGRAMS.tail_call(&context, place) };
+}
+
+/// [`go_on`] for XDP.
+#[inline(always)]
+pub fn go_on_express(context: *mut xdp_md, place: u32) {
+    let context = XdpContext::new(context);
+    // SAFETY: nothing here needs dropping.
+    unsafe { EXPRESS_PROGRAMS.tail_call(&context, place) };
 }
 
 #[inline(always)]

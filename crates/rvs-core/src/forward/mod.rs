@@ -221,12 +221,7 @@ pub const WRITTEN: u32 = 1;
 /// Puts the packet into a tunnel to server number `server`; [`WRITTEN`] or 0.
 #[inline(always)]
 pub fn wrap<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
-    let Some(server) = path.server(server) else {
-        return 0;
-    };
-    let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
-    let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
-    u32::from(tunnel::wrap(path, flow, &own, &address))
+    u32::from(tunnel::wrap(path, flow, server))
 }
 
 /// Rewrites the packet by the NAT slot at `index`, as a reply or as a request; [`WRITTEN`] or 0.
@@ -268,28 +263,44 @@ pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
     u32::from(path.route(u32::from(flow.family), &address, &own, hop))
 }
 
+/// How the express way sends a packet on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A request, by NAT.
+    Request,
+    /// A reply, by NAT.
+    Reply,
+    /// Direct routing.
+    Direct,
+    /// IP in IP, both of one family.
+    Tunnel,
+}
+
+/// Bytes that the plain tunnel of the packet's own family puts before it.
+#[inline(always)]
+pub(crate) fn plain_overhead(flow: &Flow) -> u32 {
+    if flow.is_v6() { 40 } else { 20 }
+}
+
 /// The steps that XDP takes for a packet that the express way has found to be simple.
 #[inline(always)]
 pub(crate) fn express<P: Path>(
     path: &mut P,
     flow: &Flow,
     rewrite: &Rewrite,
-    nat: Option<Side>,
+    way: Way,
     hop: &Hop,
 ) -> Action {
-    let (done, traffic) = match nat {
-        Some(Side::Source) => (
-            nat::rewrite(path, flow, rewrite, Side::Source),
-            Traffic::Out(flow.packets, flow.bytes),
-        ),
-        Some(Side::Destination) => (
-            nat::rewrite(path, flow, rewrite, Side::Destination),
-            Traffic::In(flow.packets, flow.bytes),
-        ),
-        None => (
-            direct::age(path, flow),
-            Traffic::In(flow.packets, flow.bytes),
-        ),
+    let done = match way {
+        Way::Reply => nat::rewrite(path, flow, rewrite, Side::Source),
+        Way::Request => nat::rewrite(path, flow, rewrite, Side::Destination),
+        Way::Direct => direct::age(path, flow),
+        Way::Tunnel => path.wrap(flow, rewrite.server) == WRITTEN,
+    };
+    let traffic = if way == Way::Reply {
+        Traffic::Out(flow.packets, flow.bytes)
+    } else {
+        Traffic::In(flow.packets, flow.bytes)
     };
     if !done {
         path.count(Counter::DropNoRoom);

@@ -1,6 +1,6 @@
 //! IP tunnelling: the packet, one hop older, inside another IP header (RFC 2003, RFC 2473).
 
-use rvs_abi::protocol;
+use rvs_abi::{Server, protocol};
 
 use super::direct::{self, age_word};
 use crate::{Flow, Path, checksum};
@@ -13,24 +13,28 @@ pub(super) fn overhead(flow: &Flow) -> u32 {
 
 /// Ages the packet and puts the outer header before it.
 #[inline(always)]
-pub(super) fn wrap<P: Path>(
-    path: &mut P,
-    flow: &Flow,
-    source: &[u32; 4],
-    destination: &[u32; 4],
-) -> bool {
+pub(super) fn wrap<P: Path>(path: &mut P, flow: &Flow, server: u32) -> bool {
     if !direct::age(path, flow) {
         return false;
     }
+    // The outer header is all that stays on the stack while the packet grows.
     if flow.is_v6() {
-        wrap_v6(path, flow, source, destination)
+        let header = match path.server(server) {
+            Some(server) => header_v6(path, flow, server),
+            None => return false,
+        };
+        path.encapsulate(&header)
     } else {
-        wrap_v4(path, flow, source, destination)
+        let header = match path.server(server) {
+            Some(server) => header_v4(path, flow, server),
+            None => return false,
+        };
+        path.encapsulate(&header)
     }
 }
 
 #[inline(always)]
-fn wrap_v4<P: Path>(path: &mut P, flow: &Flow, source: &[u32; 4], destination: &[u32; 4]) -> bool {
+fn header_v4<P: Path>(path: &P, flow: &Flow, server: &Server) -> [u32; 5] {
     let length = (length_of(path, flow) + 20) as u16;
     // DF is the inner packet's (IPVS: pmtu_disc). Only what may be fragmented needs an identification.
     let dont_fragment = flow.flags & Flow::DONT_FRAGMENT != 0;
@@ -42,21 +46,33 @@ fn wrap_v4<P: Path>(path: &mut P, flow: &Flow, source: &[u32; 4], destination: &
             path.random() & 0xffff
         },
         age_word(flow.ttl.wrapping_sub(1), protocol::IPIP, 0),
-        source[0],
-        destination[0],
+        server.own_address[0].load(),
+        server.address[0].load(),
     ];
     header[2] |= u32::from(!checksum::fold(checksum::sum_words(&header))) << 16;
-    path.encapsulate(&header)
+    header
 }
 
 #[inline(always)]
-fn wrap_v6<P: Path>(path: &mut P, flow: &Flow, source: &[u32; 4], destination: &[u32; 4]) -> bool {
+fn header_v6<P: Path>(path: &P, flow: &Flow, server: &Server) -> [u32; 10] {
     let length = length_of(path, flow) as u16;
     let ttl = u32::from(flow.ttl.wrapping_sub(1));
     let first = (6 << 28 | u32::from(outer_tos(flow.tos)) << 20).to_be();
     let second = u32::from(length.to_be()) | u32::from(protocol::IPV6) << 16 | ttl << 24;
-    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (*source, *destination);
-    path.encapsulate(&[first, second, s0, s1, s2, s3, d0, d1, d2, d3])
+    let [s0, s1, s2, s3] = &server.own_address;
+    let [d0, d1, d2, d3] = &server.address;
+    [
+        first,
+        second,
+        s0.load(),
+        s1.load(),
+        s2.load(),
+        s3.load(),
+        d0.load(),
+        d1.load(),
+        d2.load(),
+        d3.load(),
+    ]
 }
 
 /// The inner IP packet's length as it lies in the frame, super-packets whole: segmentation writes
