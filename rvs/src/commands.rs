@@ -38,7 +38,7 @@ pub(crate) fn run(command: &Ask, selection: &Selection, form: Form) -> anyhow::R
 
 /// The path of a service.
 pub(crate) fn service_path(key: ServiceKey) -> String {
-    format!("/v1/services/{}/{}", key.protocol(), key.socket_addr())
+    format!("/v1/services/{}", key.to_string().replacen("://", "/", 1))
 }
 
 /// The path of a server, which may be written without its port.
@@ -169,9 +169,7 @@ async fn service_request(client: &Client, command: &Service) -> Result<RequestPa
             (Method::POST, "/v1/services".to_owned(), Some(body))
         }
         Service::Set { service, scheduler } => {
-            let body = json!(wire::ServiceChange {
-                scheduler: *scheduler
-            });
+            let body = json!({ "scheduler": scheduler });
             let path = service_path(find(client, service).await?);
             (Method::PUT, path, Some(body))
         }
@@ -207,6 +205,7 @@ async fn server_request(client: &Client, command: &Server) -> Result<RequestPart
             let body = json!(wire::ServerChange {
                 weight: *weight,
                 method: *method,
+                ..wire::ServerChange::default()
             });
             let path = server_path(find(client, service).await?, server);
             (Method::PUT, path, Some(body))

@@ -4,7 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rvs_config::{Scheduler, Server, Service, ServiceKey, Timeouts};
+use rvs_config::{
+    OwnTimeouts, Scheduler, Server, Service, ServiceKey, ServiceOptions, Thresholds, Timeouts,
+    Timer,
+};
 use rvs_control::client::Method;
 use rvs_control::client::{Client, ClientError};
 use rvs_control::rates::Rates;
@@ -93,12 +96,14 @@ impl Table for RemoteTable {
     }
 
     fn add_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
-        let service = Service::new(key, scheduler);
+        let options = ServiceOptions::new(scheduler);
+        let service = Service::new(key, options).map_err(|_| TableError::Invalid)?;
         self.change(Method::POST, "/v1/services", Some(&service))
     }
 
     fn edit_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
-        let change = wire::ServiceChange { scheduler };
+        let options = ServiceOptions::new(scheduler);
+        let change = wire::ServiceChange::of(&options, &["scheduler"]);
         self.change(Method::PUT, &service_path(key), Some(&change))
     }
 
@@ -118,10 +123,7 @@ impl Table for RemoteTable {
 
     fn edit_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError> {
         let path = server_path(key, &server.socket_addr().to_string());
-        let change = wire::ServerChange {
-            weight: Some(server.weight()),
-            method: Some(server.method()),
-        };
+        let change = wire::ServerChange::to(&server);
         self.change(Method::PUT, &path, Some(&change))
             .map_err(not_defined)
     }
@@ -143,22 +145,17 @@ impl Table for RemoteTable {
     fn timeouts(&mut self) -> Result<TimeoutValues, TableError> {
         let timeouts: Timeouts = self.get("/v1/timeouts")?;
         Ok(TimeoutValues {
-            tcp: timeouts.tcp.established,
-            tcp_fin: timeouts.tcp.fin_wait,
-            udp: timeouts.udp,
+            tcp: timeouts.get(Timer::TcpEstablished),
+            tcp_fin: timeouts.get(Timer::TcpFinWait),
+            udp: timeouts.get(Timer::Udp),
         })
     }
 
     fn set_timeouts(&mut self, change: TimeoutChange) -> Result<(), TableError> {
-        let mut timeouts: Timeouts = self.get("/v1/timeouts")?;
-        let set = |timeout: &mut Duration, change: Option<Duration>| {
-            if let Some(change) = change {
-                *timeout = change;
-            }
-        };
-        set(&mut timeouts.tcp.established, change.tcp);
-        set(&mut timeouts.tcp.fin_wait, change.tcp_fin);
-        set(&mut timeouts.udp, change.udp);
+        let mut timeouts = OwnTimeouts::NONE;
+        timeouts.set(Timer::TcpEstablished, change.tcp);
+        timeouts.set(Timer::TcpFinWait, change.tcp_fin);
+        timeouts.set(Timer::Udp, change.udp);
         self.change(Method::PUT, "/v1/timeouts", Some(&timeouts))
     }
 }
@@ -210,7 +207,7 @@ fn service_entry(service: wire::Service) -> Result<ServiceEntry, TableError> {
         .collect::<Result<_, _>>()?;
     Ok(ServiceEntry {
         key: service.address,
-        scheduler: service.scheduler,
+        scheduler: service.options.scheduler,
         stats: stats(service.stats),
         rates: rates(service.rates),
         servers,
@@ -224,9 +221,17 @@ fn server_entry(key: ServiceKey, server: &wire::Server) -> Result<ServerEntry, T
             server.address
         ))
     };
-    let port = std::num::NonZeroU16::new(server.address.port()).ok_or_else(strange)?;
-    let known = Server::new(server.address.ip(), port, server.method, server.weight)
+    let thresholds = Thresholds::new(server.upper_threshold.into(), server.lower_threshold.into())
         .map_err(|_| strange())?;
+    let known = Server::new(
+        server.address.ip(),
+        server.address.port(),
+        server.method,
+        server.weight,
+    )
+    .and_then(|known| known.with_tunnel(server.tunnel))
+    .map_err(|_| strange())?
+    .with_thresholds(thresholds);
     Ok(ServerEntry {
         server: known,
         local: server.local,

@@ -74,6 +74,7 @@ impl Served {
 pub(crate) fn connection(port: u16) -> Connection {
     Connection {
         protocol: Protocol::Tcp,
+        key: "tcp://10.0.0.100:80".parse().ok(),
         client: ([10, 0, 0, 2], port).into(),
         service: ([10, 0, 0, 100], 80).into(),
         server: ([10, 1, 0, 21], 80).into(),

@@ -4,7 +4,7 @@ mod grid;
 #[cfg(test)]
 mod tests;
 
-use rvs_config::timeout_text;
+use rvs_config::{Timer, timeout_text};
 use rvs_control::wire::{Adoption, Connections, Counter, Origin, Server, Service, Stats, Status};
 use serde_json::Value;
 
@@ -93,9 +93,9 @@ pub(crate) fn status(status: &Status) -> String {
         "Timeouts",
         format!(
             "tcp {}, tcpfin {}, udp {}",
-            timeout_text(timeouts.tcp.established),
-            timeout_text(timeouts.tcp.fin_wait),
-            timeout_text(timeouts.udp),
+            timeout_text(timeouts.get(Timer::TcpEstablished)),
+            timeout_text(timeouts.get(Timer::TcpFinWait)),
+            timeout_text(timeouts.get(Timer::Udp)),
         ),
     );
     grid.body()
@@ -118,7 +118,7 @@ pub(crate) fn services(services: &[Service]) -> String {
         grid.row([
             service.address.to_string(),
             service.name.clone().unwrap_or_else(|| "-".to_owned()),
-            service.scheduler.to_string(),
+            service.options.scheduler.to_string(),
             servers.count().to_string(),
             service.active.to_string(),
             service.inactive.to_string(),

@@ -16,7 +16,8 @@ use aya::{
     programs::{Program, ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use rvs_config::{
-    Attach, Director, Method, Scheduler, Server, Service, ServiceKey, TableSize, Weight,
+    Attach, Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, TableSize,
+    Weight,
 };
 use rvs_dataplane::{Dataplane, OBJECT, Origin, hops::Hop};
 use rvs_lab::{Host, Lab};
@@ -364,7 +365,7 @@ pub(crate) fn service(protocol: &str, method: Method, servers: &[Ipv4Addr]) -> R
         .iter()
         .map(|server| Server::new(IpAddr::V4(*server), key.port(), method, Weight::default()))
         .collect();
-    Ok(Service::new(key, Scheduler::Rr).with_servers(servers?)?)
+    Ok(Service::new(key, ServiceOptions::new(Scheduler::Rr))?.with_servers(servers?)?)
 }
 
 /// Loads the feeding programs.

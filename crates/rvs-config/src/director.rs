@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::knobs::Knobs;
 use crate::text::serde_as_text;
 use crate::timeouts::Timeouts;
 
@@ -28,6 +29,8 @@ pub struct Director {
     pub forwarding_on_stop: ForwardingOnStop,
     /// Whose defaults hold.
     pub compat: Option<Compat>,
+    /// IPVS's sysctls.
+    pub knobs: Knobs,
     /// How long silent connections are kept.
     pub timeouts: Timeouts,
 }
@@ -45,6 +48,7 @@ impl Director {
             bpffs: PathBuf::from(Director::DEFAULT_BPFFS),
             forwarding_on_stop: ForwardingOnStop::Keep,
             compat: None,
+            knobs: Knobs::defaults(None),
             timeouts: Timeouts::defaults(None),
         }
     }

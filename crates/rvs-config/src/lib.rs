@@ -9,7 +9,11 @@
 
 mod config;
 mod director;
+mod knobs;
+mod match_rule;
 mod method;
+mod options;
+mod persistence;
 mod scheduler;
 mod server;
 mod service;
@@ -17,16 +21,29 @@ mod service_key;
 mod services;
 mod text;
 mod timeouts;
+mod tunnel;
 
 pub use config::{Config, ConfigError, ConfigErrors};
 pub use director::{
     Attach, Compat, Director, ForwardingOnStop, InterfaceName, InterfaceNameError, Name, NameError,
     TableSize, TableSizeError,
 };
+pub use knobs::{Defence, KnobError, Knobs, MaglevSize, ReuseMode};
+pub use match_rule::{MatchRule, MatchRuleError};
 pub use method::{Method, UnknownMethod};
-pub use scheduler::{Scheduler, UnknownScheduler};
-pub use server::{AddressError, Server, ServerError, Weight, WeightError};
+pub use options::{MAX_RULES, ServiceOptions};
+pub use persistence::{
+    Engine, Netmask, NetmaskError, Persistence, PersistenceTimeout, PersistenceTimeoutError,
+    PrefixLength, UnknownEngine,
+};
+pub use scheduler::{Scheduler, SchedulerFlagError, SchedulerFlags, UnknownScheduler};
+pub use server::{
+    AddressError, Server, ServerError, ThresholdError, Thresholds, Weight, WeightError,
+};
 pub use service::{MAX_SERVERS, Service, ServiceError};
-pub use service_key::{Protocol, ServiceKey, ServiceKeyError, UnknownProtocol};
-pub use services::{Services, ServicesError};
-pub use timeouts::{TcpTimeouts, TimeoutError, Timeouts, parse_timeout, timeout_text};
+pub use service_key::{
+    Family, Mark, Protocol, ServiceKey, ServiceKeyError, UnknownProtocol, VirtualAddress,
+};
+pub use services::{MAX_SERVICES, Services, ServicesError};
+pub use timeouts::{OwnTimeouts, TimeoutError, Timeouts, Timer, parse_timeout, timeout_text};
+pub use tunnel::{GreChecksum, GueChecksum, Tunnel, TunnelError};

@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::method::Method;
+use crate::tunnel::Tunnel;
 
 /// A real server's share of the new connections. 0 quiesces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,16 +81,18 @@ pub struct WeightError(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Server {
     address: IpAddr,
-    port: NonZeroU16,
+    port: u16,
     method: Method,
+    tunnel: Tunnel,
     weight: Weight,
+    thresholds: Thresholds,
 }
 
 impl Server {
-    /// A real server, if somebody can be reached there.
+    /// A real server, if somebody can be reached there. Port 0 is the packet's own, where the service allows it.
     pub fn new(
         address: IpAddr,
-        port: NonZeroU16,
+        port: u16,
         method: Method,
         weight: Weight,
     ) -> Result<Server, ServerError> {
@@ -99,7 +101,9 @@ impl Server {
             address,
             port,
             method,
+            tunnel: Tunnel::Ipip,
             weight,
+            thresholds: Thresholds::NONE,
         })
     }
 
@@ -109,10 +113,36 @@ impl Server {
         Server { weight, ..self }
     }
 
-    /// The same server with another forwarding method.
+    /// The same server with another forwarding method. Only a tunnel keeps its kind.
     #[must_use]
     pub const fn with_method(self, method: Method) -> Server {
-        Server { method, ..self }
+        let tunnel = match method {
+            Method::Tunnel => self.tunnel,
+            Method::Nat | Method::Direct => Tunnel::Ipip,
+        };
+        Server {
+            method,
+            tunnel,
+            ..self
+        }
+    }
+
+    /// The same server with another kind of tunnel, which only the method of that name can have.
+    pub fn with_tunnel(self, tunnel: Tunnel) -> Result<Server, ServerError> {
+        if self.method != Method::Tunnel && tunnel != Tunnel::Ipip {
+            return Err(ServerError::NoTunnel {
+                server: self.socket_addr(),
+                tunnel,
+                method: self.method,
+            });
+        }
+        Ok(Server { tunnel, ..self })
+    }
+
+    /// The same server with other thresholds.
+    #[must_use]
+    pub const fn with_thresholds(self, thresholds: Thresholds) -> Server {
+        Server { thresholds, ..self }
     }
 
     /// The server's own address.
@@ -120,8 +150,8 @@ impl Server {
         self.address
     }
 
-    /// The server's own port. Only NAT can have another than the service's.
-    pub const fn port(&self) -> NonZeroU16 {
+    /// The server's own port. Only NAT can have another than the service's; 0 is the packet's.
+    pub const fn port(&self) -> u16 {
         self.port
     }
 
@@ -130,14 +160,24 @@ impl Server {
         self.method
     }
 
+    /// How tunnelled packets are wrapped.
+    pub const fn tunnel(&self) -> Tunnel {
+        self.tunnel
+    }
+
     /// Its share.
     pub const fn weight(&self) -> Weight {
         self.weight
     }
 
+    /// How many connections are too many.
+    pub const fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
     /// Address and port: the server's identity within its service.
     pub const fn socket_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.port.get())
+        SocketAddr::new(self.address, self.port)
     }
 
     /// The order in which ipvsadm lists the servers of a service.
@@ -146,15 +186,79 @@ impl Server {
     }
 }
 
+/// How many connections make a server take no more, and at how few it takes them again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Thresholds {
+    upper: u32,
+    lower: u32,
+}
+
+impl Thresholds {
+    /// Never too many.
+    pub const NONE: Thresholds = Thresholds { upper: 0, lower: 0 };
+    /// The largest threshold, IPVS's.
+    pub const MAX: u32 = i32::MAX.unsigned_abs();
+
+    /// Thresholds, if the lower one is not above the upper one. An upper one of 0 is no limit; a lower one of 0 is three
+    /// quarters of the upper one.
+    pub fn new(upper: u64, lower: u64) -> Result<Thresholds, ThresholdError> {
+        let number = |threshold: u64| match u32::try_from(threshold) {
+            Ok(number) if number <= Thresholds::MAX => Ok(number),
+            Ok(_) | Err(_) => Err(ThresholdError::Range(threshold)),
+        };
+        let (upper, lower) = (number(upper)?, number(lower)?);
+        if lower > upper {
+            return Err(ThresholdError::Order { upper, lower });
+        }
+        Ok(Thresholds { upper, lower })
+    }
+
+    /// With so many connections it takes no more; 0 is never.
+    pub const fn upper(self) -> u32 {
+        self.upper
+    }
+
+    /// With fewer it takes them again; 0 is three quarters of the upper threshold.
+    pub const fn lower(self) -> u32 {
+        self.lower
+    }
+}
+
+/// Why numbers are no thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ThresholdError {
+    /// Too large.
+    #[error("the threshold {0} is not a number from 0 to 2147483647")]
+    Range(u64),
+    /// The wrong way round.
+    #[error("the lower threshold {lower} is above the upper threshold {upper}")]
+    Order {
+        /// The upper one.
+        upper: u32,
+        /// The lower one.
+        lower: u32,
+    },
+}
+
 /// Why something is no real server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
     /// Nobody can be reached at the address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// Port 0 in a place that needs a port.
-    #[error("port 0: the real server {0} needs a port from 1 to 65535")]
-    PortZero(IpAddr),
+    /// A kind of tunnel without a tunnel.
+    #[error("the real server {server} has the tunnel {tunnel} but the method {method}")]
+    NoTunnel {
+        /// The server.
+        server: SocketAddr,
+        /// The kind.
+        tunnel: Tunnel,
+        /// Its method.
+        method: Method,
+    },
+    /// Thresholds that are none.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
 }
 
 /// Why nobody can be reached at an address.
@@ -195,6 +299,47 @@ pub(crate) fn unicast(address: IpAddr) -> Result<(), AddressError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thresholds() {
+        assert_eq!(Thresholds::new(0, 0), Ok(Thresholds::NONE));
+        assert_eq!(Thresholds::new(5, 5).map(Thresholds::lower), Ok(5));
+        for (upper, lower, message) in [
+            (4, 5, "the lower threshold 5 is above the upper threshold 4"),
+            (0, 1, "the lower threshold 1 is above the upper threshold 0"),
+            (
+                1 << 31,
+                0,
+                "the threshold 2147483648 is not a number from 0 to 2147483647",
+            ),
+        ] {
+            assert_eq!(
+                Thresholds::new(upper, lower)
+                    .expect_err(message)
+                    .to_string(),
+                message
+            );
+        }
+    }
+
+    #[test]
+    fn only_tunnels_have_kinds() {
+        let address = "10.1.0.21".parse().expect("address");
+        let server = Server::new(address, 80, Method::Tunnel, Weight::default()).expect("server");
+        let gre = server
+            .with_tunnel("gre".parse().expect("gre"))
+            .expect("tunnel");
+        assert_eq!(gre.with_weight(Weight::ZERO).tunnel(), gre.tunnel());
+        let direct = gre.with_method(Method::Direct);
+        assert_eq!(direct.tunnel(), Tunnel::Ipip);
+        assert_eq!(
+            direct
+                .with_tunnel(gre.tunnel())
+                .expect_err("direct")
+                .to_string(),
+            "the real server 10.1.0.21:80 has the tunnel gre but the method direct"
+        );
+    }
 
     #[test]
     fn weights() {

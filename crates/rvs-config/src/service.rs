@@ -1,40 +1,47 @@
 //! A virtual service and its real servers.
 
+mod notation;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
+use crate::match_rule::MatchRule;
 use crate::method::Method;
-use crate::scheduler::Scheduler;
-use crate::server::{Server, ServerError, Weight};
-use crate::service_key::ServiceKey;
+use crate::options::{MAX_RULES, ServiceOptions};
+use crate::persistence::{Engine, Netmask};
+use crate::scheduler::{Scheduler, SchedulerFlagError};
+use crate::server::{Server, ServerError, Thresholds, Weight};
+use crate::service_key::{Family, ServiceKey};
 use crate::text::serde_as_text;
+use crate::timeouts::Timer;
+use crate::tunnel::Tunnel;
 
 /// How many real servers one service can have.
 pub const MAX_SERVERS: usize = 1024;
 
 /// A virtual service: what its clients connect to, and the real servers that answer.
 ///
-/// The servers are in the order of their declaration, no two have the same address and port, all are of the
-/// service's address family, and those that see the client's own packets (tunnel, direct) have the service's port.
+/// The options fit the key. The servers are in the order of their declaration, no two have the same address and port,
+/// only those behind a tunnel are of another address family, and those that see the client's own packets (tunnel,
+/// direct) have the service's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     key: ServiceKey,
     name: Option<String>,
-    scheduler: Scheduler,
+    options: ServiceOptions,
     servers: Vec<Server>,
 }
 
 impl Service {
     /// A service that has no servers yet.
-    pub const fn new(key: ServiceKey, scheduler: Scheduler) -> Service {
-        Service {
+    pub fn new(key: ServiceKey, options: ServiceOptions) -> Result<Service, ServiceError> {
+        Ok(Service {
             key,
             name: None,
-            scheduler,
+            options: options.of_service(key)?,
             servers: Vec::new(),
-        }
+        })
     }
 
     /// The same service under a name for people.
@@ -70,9 +77,14 @@ impl Service {
         self.name.as_deref()
     }
 
+    /// How it treats its clients.
+    pub const fn options(&self) -> &ServiceOptions {
+        &self.options
+    }
+
     /// How it chooses.
     pub const fn scheduler(&self) -> Scheduler {
-        self.scheduler
+        self.options.scheduler
     }
 
     /// Its real servers, in the order of their declaration.
@@ -87,9 +99,10 @@ impl Service {
             .find(|known| known.socket_addr() == server)
     }
 
-    /// Lets it choose by another scheduler.
-    pub const fn set_scheduler(&mut self, scheduler: Scheduler) {
-        self.scheduler = scheduler;
+    /// Lets it treat its clients otherwise.
+    pub fn set_options(&mut self, options: ServiceOptions) -> Result<(), ServiceError> {
+        self.options = options.of_service(self.key)?;
+        Ok(())
     }
 
     /// Adds a server behind the others.
@@ -111,7 +124,7 @@ impl Service {
         Ok(())
     }
 
-    /// Changes the method and weight of the server with this address and port, in its place.
+    /// Changes everything else of the server with this address and port, in its place.
     pub fn edit_server(&mut self, server: Server) -> Result<(), ServiceError> {
         self.fits(&server)?;
         let known = self
@@ -141,23 +154,26 @@ impl Service {
 
     /// Whether this could be a server of this service.
     fn fits(&self, server: &Server) -> Result<(), ServiceError> {
-        if server.address().is_ipv4() != self.key.address().is_ipv4() {
-            let (service, server, method) = (self.key, server.socket_addr(), server.method());
-            return Err(match method {
-                Method::Tunnel => ServiceError::MixedTunnel { service, server },
-                Method::Nat | Method::Direct => ServiceError::MixedFamilies {
-                    service,
-                    server,
-                    method,
-                },
+        let (service, address, method) = (self.key, server.socket_addr(), server.method());
+        if Family::of(server.address()) != service.family() && method != Method::Tunnel {
+            return Err(ServiceError::MixedFamilies {
+                service,
+                server: address,
+                method,
             });
         }
-        match server.method() {
+        match method {
+            Method::Nat if server.port() == 0 && service.port() != 0 => {
+                Err(ServiceError::PortZero {
+                    service,
+                    server: address,
+                })
+            }
             Method::Nat => Ok(()),
-            Method::Tunnel | Method::Direct if server.port() == self.key.port() => Ok(()),
-            method @ (Method::Tunnel | Method::Direct) => Err(ServiceError::PortMismatch {
-                service: self.key,
-                server: server.socket_addr(),
+            Method::Tunnel | Method::Direct if server.port() == service.port() => Ok(()),
+            Method::Tunnel | Method::Direct => Err(ServiceError::PortMismatch {
+                service,
+                server: address,
                 method,
             }),
         }
@@ -206,11 +222,9 @@ pub enum ServiceError {
         /// Its method.
         method: Method,
     },
-    /// A tunnel between the families: LVS has it, we do not have it yet.
-    #[error(
-        "the real server {server} of {service} is of another address family: mixed-family tunnels are not built yet"
-    )]
-    MixedTunnel {
+    /// Port 0 where the packet's port is not kept.
+    #[error("port 0: the real server {server} of {service} needs a port from 1 to 65535")]
+    PortZero {
         /// The service.
         service: ServiceKey,
         /// The server.
@@ -228,6 +242,61 @@ pub enum ServiceError {
         /// Its method.
         method: Method,
     },
+    /// Port 0 without persistence: the connections of one client would go to several servers.
+    #[error("{0} is every port of its address, which needs persistence")]
+    EveryPort(ServiceKey),
+    /// An IPv4 mask for IPv6 clients, or a prefix that is too long.
+    #[error("the netmask {netmask} of {service} is none for {family} clients", family = service.family())]
+    Netmask {
+        /// The service.
+        service: ServiceKey,
+        /// The mask.
+        netmask: Netmask,
+    },
+    /// Engines read UDP.
+    #[error("the persistence engine {engine} reads UDP, which {service} does not take")]
+    EngineWithoutUdp {
+        /// The service.
+        service: ServiceKey,
+        /// The engine.
+        engine: Engine,
+    },
+    /// Only UDP can be scheduled by the packet.
+    #[error("one_packet is for UDP, which {0} does not take")]
+    OnePacketWithoutUdp(ServiceKey),
+    /// Only UDP flows can move.
+    #[error("move_udp is for UDP, which {0} does not take")]
+    MoveWithoutUdp(ServiceKey),
+    /// A timeout of another protocol.
+    #[error("the timeout {path} means nothing to {service}", path = timer.path())]
+    ForeignTimeout {
+        /// The service.
+        service: ServiceKey,
+        /// The timeout.
+        timer: Timer,
+    },
+    /// Rules say which packets a mark's service takes.
+    #[error("the match rule {rule} is for a service by firewall mark, which {service} is not")]
+    RuleWithoutMark {
+        /// The service.
+        service: ServiceKey,
+        /// The first rule.
+        rule: MatchRule,
+    },
+    /// A rule of the other address family.
+    #[error("the match rule {rule} is of another address family than {service}")]
+    RuleFamily {
+        /// The service.
+        service: ServiceKey,
+        /// The rule.
+        rule: MatchRule,
+    },
+    /// Too many rules.
+    #[error("{0} has more than {MAX_RULES} match rules")]
+    TooManyRules(ServiceKey),
+    /// The scheduler's flags are wrong.
+    #[error(transparent)]
+    Flags(#[from] SchedulerFlagError),
     /// The server in itself is wrong.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -283,114 +352,24 @@ impl ServerAddress {
     pub(crate) fn server(
         self,
         service: ServiceKey,
-        method: Method,
-        weight: Weight,
+        parts: ServerParts,
     ) -> Result<Server, ServerError> {
-        let port = match self.port {
-            Some(port) => NonZeroU16::new(port).ok_or(ServerError::PortZero(self.address))?,
-            None => service.port(),
-        };
-        Server::new(self.address, port, method, weight)
+        let port = self.port.unwrap_or_else(|| service.port());
+        let thresholds = Thresholds::new(parts.upper, parts.lower)?;
+        Ok(Server::new(self.address, port, parts.method, parts.weight)?
+            .with_tunnel(parts.tunnel)?
+            .with_thresholds(thresholds))
     }
+}
+
+/// What is written of a server beside its address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ServerParts {
+    pub(crate) method: Method,
+    pub(crate) tunnel: Tunnel,
+    pub(crate) weight: Weight,
+    pub(crate) upper: u64,
+    pub(crate) lower: u64,
 }
 
 serde_as_text!(ServerAddress);
-
-/// The notation of a service in JSON; the same field names as in TOML.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Notation {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    address: ServiceKey,
-    #[serde(default)]
-    scheduler: Scheduler,
-    #[serde(default, skip_serializing)]
-    method: Method,
-    #[serde(default)]
-    servers: Vec<ServerNotation>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServerNotation {
-    address: ServerAddress,
-    #[serde(default)]
-    method: Option<Method>,
-    #[serde(default)]
-    weight: Weight,
-}
-
-impl From<&Server> for ServerNotation {
-    fn from(server: &Server) -> Self {
-        ServerNotation {
-            address: ServerAddress {
-                address: server.address(),
-                port: Some(server.port().get()),
-            },
-            method: Some(server.method()),
-            weight: server.weight(),
-        }
-    }
-}
-
-impl Serialize for Server {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        ServerNotation::from(self).serialize(serializer)
-    }
-}
-
-/// Outside a service the port must be there; the method is direct unless given.
-impl<'de> Deserialize<'de> for Server {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let notation = ServerNotation::deserialize(deserializer)?;
-        let address = notation.address.address;
-        let port = notation
-            .address
-            .port
-            .and_then(NonZeroU16::new)
-            .ok_or_else(|| de::Error::custom(ServerError::PortZero(address)))?;
-        Server::new(
-            address,
-            port,
-            notation.method.unwrap_or_default(),
-            notation.weight,
-        )
-        .map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for Service {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Notation {
-            name: self.name.clone(),
-            address: self.key,
-            scheduler: self.scheduler,
-            method: Method::default(),
-            servers: self.servers.iter().map(ServerNotation::from).collect(),
-        }
-        .serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Service {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let notation = Notation::deserialize(deserializer)?;
-        let mut service = Service::new(notation.address, notation.scheduler);
-        if let Some(name) = notation.name {
-            service = service.named(&name).map_err(de::Error::custom)?;
-        }
-        for server in notation.servers {
-            let method = server.method.unwrap_or(notation.method);
-            let server = server
-                .address
-                .server(service.key, method, server.weight)
-                .map_err(de::Error::custom)?;
-            service.add_server(server).map_err(de::Error::custom)?;
-        }
-        Ok(service)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,9 @@
-//! What identifies a virtual service: protocol, address and port.
+//! What identifies a virtual service: protocol, address and port, or a firewall mark.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::server::{AddressError, unicast};
@@ -16,17 +16,20 @@ pub enum Protocol {
     Tcp,
     /// UDP, IP protocol 17.
     Udp,
+    /// SCTP, IP protocol 132.
+    Sctp,
 }
 
 impl Protocol {
     /// Every protocol there is.
-    pub const ALL: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
     /// The number in the IP header.
     pub const fn number(self) -> u8 {
         match self {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
+            Protocol::Sctp => 132,
         }
     }
 
@@ -42,6 +45,7 @@ impl Protocol {
         match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
         }
     }
 }
@@ -78,63 +82,209 @@ impl PartialOrd for Protocol {
 
 /// A word that names no protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol \"{0}\" (known: tcp, udp)")]
+#[error("unknown protocol \"{0}\" (known: tcp, udp, sctp)")]
 pub struct UnknownProtocol(pub String);
 
-/// The identity of a virtual service. Written `tcp://10.0.0.100:80` or `udp://[2001:db8::1]:53`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServiceKey {
-    protocol: Protocol,
-    address: IpAddr,
-    port: NonZeroU16,
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
-impl ServiceKey {
-    /// A key, if the address is one that a virtual service can have.
-    pub fn new(
-        protocol: Protocol,
-        address: IpAddr,
-        port: NonZeroU16,
-    ) -> Result<ServiceKey, AddressError> {
-        unicast(address)?;
-        Ok(ServiceKey {
-            protocol,
-            address,
-            port,
-        })
+impl Family {
+    /// An address's.
+    pub const fn of(address: IpAddr) -> Family {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
     }
 
-    /// Nobody's key (the address is for documentation), for what must be looked at before the key is known.
-    pub(crate) const PLACEHOLDER: ServiceKey = ServiceKey {
-        protocol: Protocol::Tcp,
-        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
-        port: NonZeroU16::MIN,
-    };
+    /// `IPv4` or `IPv6`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+}
 
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The identity of a virtual service. Written `tcp://10.0.0.100:80`, `udp://[2001:db8::1]:53`, `tcp://10.0.0.100:0` for
+/// every port, `fwmark://7` for the IPv4 packets with this firewall mark and `fwmark6://7` for the IPv6 ones.
+///
+/// The order is that in which ipvsadm lists services: by address before by mark, IPv4 before IPv6, then protocol,
+/// address, port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ServiceKey {
+    /// What clients connect to.
+    Address(VirtualAddress),
+    /// A firewall mark.
+    Mark(Mark),
+}
+
+/// Protocol, address and port of a virtual service. Port 0 is every port that has no service of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VirtualAddress {
+    protocol: Protocol,
+    address: IpAddr,
+    port: u16,
+}
+
+impl VirtualAddress {
     /// The protocol.
-    pub const fn protocol(&self) -> Protocol {
+    pub const fn protocol(self) -> Protocol {
         self.protocol
     }
 
     /// The virtual IP address.
-    pub const fn address(&self) -> IpAddr {
+    pub const fn address(self) -> IpAddr {
         self.address
     }
 
-    /// The virtual port.
-    pub const fn port(&self) -> NonZeroU16 {
+    /// The virtual port; 0 is any.
+    pub const fn port(self) -> u16 {
         self.port
     }
 
     /// Address and port.
-    pub const fn socket_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.port.get())
+    pub const fn socket_addr(self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+impl Ord for VirtualAddress {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by = |key: &VirtualAddress| {
+            let family = Family::of(key.address);
+            (family, key.protocol, key.address, key.port)
+        };
+        by(self).cmp(&by(other))
+    }
+}
+
+impl PartialOrd for VirtualAddress {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The firewall mark of the packets of a virtual service, and their family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mark {
+    number: NonZeroU32,
+    family: Family,
+}
+
+impl Mark {
+    /// A mark, which is never 0: that is the mark of packets that nobody marked.
+    pub const fn new(number: NonZeroU32, family: Family) -> Mark {
+        Mark { number, family }
+    }
+
+    /// The mark.
+    pub const fn number(self) -> NonZeroU32 {
+        self.number
+    }
+
+    /// Which packets.
+    pub const fn family(self) -> Family {
+        self.family
+    }
+}
+
+impl ServiceKey {
+    /// A key, if the address is one that a virtual service can have. Port 0 is every port.
+    pub fn new(protocol: Protocol, address: IpAddr, port: u16) -> Result<ServiceKey, AddressError> {
+        unicast(address)?;
+        Ok(ServiceKey::Address(VirtualAddress {
+            protocol,
+            address,
+            port,
+        }))
+    }
+
+    /// The key of a firewall mark.
+    pub const fn mark(number: NonZeroU32, family: Family) -> ServiceKey {
+        ServiceKey::Mark(Mark::new(number, family))
+    }
+
+    /// Nobody's key (the address is for documentation), for what must be looked at before the key is known.
+    pub(crate) const PLACEHOLDER: ServiceKey = ServiceKey::Address(VirtualAddress {
+        protocol: Protocol::Tcp,
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        port: 1,
+    });
+
+    /// The IP version of its clients.
+    pub const fn family(&self) -> Family {
+        match self {
+            ServiceKey::Address(address) => Family::of(address.address),
+            ServiceKey::Mark(mark) => mark.family,
+        }
+    }
+
+    /// The protocol, if it has one.
+    pub const fn protocol(&self) -> Option<Protocol> {
+        match self {
+            ServiceKey::Address(address) => Some(address.protocol),
+            ServiceKey::Mark(_) => None,
+        }
+    }
+
+    /// The virtual IP address, if it has one.
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            ServiceKey::Address(address) => Some(address.address),
+            ServiceKey::Mark(_) => None,
+        }
+    }
+
+    /// The port that a server has unless it says otherwise: the virtual port, or 0, which is that of the packet.
+    pub const fn port(&self) -> u16 {
+        match self {
+            ServiceKey::Address(address) => address.port,
+            ServiceKey::Mark(_) => 0,
+        }
+    }
+
+    /// Address and port, if it has them.
+    pub const fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            ServiceKey::Address(address) => Some(address.socket_addr()),
+            ServiceKey::Mark(_) => None,
+        }
+    }
+
+    /// Whether packets of this protocol can be its.
+    pub fn takes(&self, protocol: Protocol) -> bool {
+        self.protocol().is_none_or(|own| own == protocol)
     }
 }
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.protocol, self.socket_addr())
+        match self {
+            ServiceKey::Address(address) => {
+                write!(f, "{}://{}", address.protocol, address.socket_addr())
+            }
+            ServiceKey::Mark(mark) => write!(f, "{}://{}", mark_word(mark.family), mark.number),
+        }
+    }
+}
+
+const fn mark_word(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "fwmark",
+        Family::V6 => "fwmark6",
     }
 }
 
@@ -143,44 +293,48 @@ impl FromStr for ServiceKey {
 
     fn from_str(text: &str) -> Result<Self, ServiceKeyError> {
         let shape = || ServiceKeyError::Shape(text.to_owned());
-        let (protocol, rest) = text
+        let (word, rest) = text
             .split_once("://")
             .or_else(|| text.split_once(char::is_whitespace))
             .ok_or_else(shape)?;
-        let protocol: Protocol = protocol.parse()?;
-        let socket: SocketAddr = rest.trim_start().parse().map_err(|_| shape())?;
-        let port = NonZeroU16::new(socket.port())
-            .ok_or_else(|| ServiceKeyError::PortZero(text.to_owned()))?;
-        Ok(ServiceKey::new(protocol, socket.ip(), port)?)
+        let rest = rest.trim_start();
+        for family in [Family::V4, Family::V6] {
+            if word.eq_ignore_ascii_case(mark_word(family)) {
+                return number(rest)
+                    .map(|number| ServiceKey::mark(number, family))
+                    .ok_or_else(|| ServiceKeyError::Mark(text.to_owned()));
+            }
+        }
+        let protocol: Protocol = word.parse()?;
+        let socket: SocketAddr = rest.parse().map_err(|_| shape())?;
+        Ok(ServiceKey::new(protocol, socket.ip(), socket.port())?)
     }
 }
 
-/// The order in which ipvsadm lists services: IPv4 before IPv6, then protocol, address, port.
-impl Ord for ServiceKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by = |key: &ServiceKey| (key.address.is_ipv6(), key.protocol, key.address, key.port);
-        by(self).cmp(&by(other))
+/// A mark as people write it, in decimal or hexadecimal (`0x7`).
+fn number(text: &str) -> Option<NonZeroU32> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
     }
-}
-
-impl PartialOrd for ServiceKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+    NonZeroU32::new(u32::from_str_radix(digits, radix).ok()?)
 }
 
 /// Why a text is no virtual service's address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceKeyError {
     /// Not of the form PROTOCOL://ADDRESS:PORT.
-    #[error("\"{0}\" is not of the form tcp://10.0.0.100:80 or udp://[2001:db8::1]:53")]
+    #[error("\"{0}\" is not of the form tcp://10.0.0.100:80, udp://[2001:db8::1]:53 or fwmark://7")]
     Shape(String),
     /// The protocol is none of ours.
     #[error(transparent)]
     Protocol(#[from] UnknownProtocol),
-    /// Port 0 is no service.
-    #[error("port 0 in \"{0}\": a virtual service needs a port from 1 to 65535")]
-    PortZero(String),
+    /// The mark is none.
+    #[error("\"{0}\" names no firewall mark: a number from 1 to 4294967295")]
+    Mark(String),
     /// Nobody can be reached at the address.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -204,6 +358,9 @@ mod tests {
             "udp://[2001:db8::1]:53"
         );
         assert_eq!(key("TCP 10.0.0.100:80").to_string(), "tcp://10.0.0.100:80");
+        assert_eq!(key("sctp://10.0.0.1:0").to_string(), "sctp://10.0.0.1:0");
+        assert_eq!(key("fwmark 0x10").to_string(), "fwmark://16");
+        assert_eq!(key("fwmark6://7").to_string(), "fwmark6://7");
     }
 
     #[test]
@@ -211,27 +368,35 @@ mod tests {
         for (text, message) in [
             (
                 "",
-                "\"\" is not of the form tcp://10.0.0.100:80 or udp://[2001:db8::1]:53",
+                "\"\" is not of the form tcp://10.0.0.100:80, udp://[2001:db8::1]:53 or fwmark://7",
             ),
             (
                 "10.0.0.1:80",
-                "\"10.0.0.1:80\" is not of the form tcp://10.0.0.100:80 or udp://[2001:db8::1]:53",
+                "\"10.0.0.1:80\" is not of the form tcp://10.0.0.100:80, udp://[2001:db8::1]:53 or fwmark://7",
             ),
             (
                 "tcp://10.0.0.1",
-                "\"tcp://10.0.0.1\" is not of the form tcp://10.0.0.100:80 or udp://[2001:db8::1]:53",
+                "\"tcp://10.0.0.1\" is not of the form tcp://10.0.0.100:80, udp://[2001:db8::1]:53 or fwmark://7",
             ),
             (
                 "tcp://10.0.0.1:65536",
-                "\"tcp://10.0.0.1:65536\" is not of the form tcp://10.0.0.100:80 or udp://[2001:db8::1]:53",
+                "\"tcp://10.0.0.1:65536\" is not of the form tcp://10.0.0.100:80, udp://[2001:db8::1]:53 or fwmark://7",
             ),
             (
                 "icmp://10.0.0.1:80",
-                "unknown protocol \"icmp\" (known: tcp, udp)",
+                "unknown protocol \"icmp\" (known: tcp, udp, sctp)",
             ),
             (
-                "tcp://10.0.0.1:0",
-                "port 0 in \"tcp://10.0.0.1:0\": a virtual service needs a port from 1 to 65535",
+                "fwmark://0",
+                "\"fwmark://0\" names no firewall mark: a number from 1 to 4294967295",
+            ),
+            (
+                "fwmark6://4294967296",
+                "\"fwmark6://4294967296\" names no firewall mark: a number from 1 to 4294967295",
+            ),
+            (
+                "fwmark://+7",
+                "\"fwmark://+7\" names no firewall mark: a number from 1 to 4294967295",
             ),
             (
                 "tcp://0.0.0.0:80",
@@ -268,6 +433,9 @@ mod tests {
     #[test]
     fn order_of_the_listing() {
         let mut keys = [
+            "fwmark6://7",
+            "fwmark://8",
+            "fwmark://7",
             "tcp://[2001:db8::1]:80",
             "udp://10.0.0.100:53",
             "tcp://10.0.0.101:444",
@@ -285,7 +453,10 @@ mod tests {
                 "tcp://10.0.0.101:444",
                 "tcp://200.0.0.1:1",
                 "udp://10.0.0.100:53",
-                "tcp://[2001:db8::1]:80"
+                "tcp://[2001:db8::1]:80",
+                "fwmark://7",
+                "fwmark6://7",
+                "fwmark://8"
             ]
         );
     }

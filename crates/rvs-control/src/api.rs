@@ -1,20 +1,21 @@
 //! The JSON API: paths to questions, answers to documents.
 //!
 //! ```text
-//! GET    /v1/status | counters | interfaces | timeouts | events?after=N[&follow=true]
+//! GET    /v1/status | counters | interfaces | timeouts | knobs | events?after=N[&follow=true]
 //! GET    /v1/connections?limit=N&service=KEY[&format=ndjson]
 //! GET    /v1/services                                POST (a service with its servers)   DELETE (all)
-//! GET    /v1/services/{protocol}/{address}           PUT {scheduler}                     DELETE
+//! GET    /v1/services/{protocol}/{address}           PUT (options)                       DELETE
 //! POST   /v1/services/{protocol}/{address}/zero
 //! POST   /v1/services/{protocol}/{address}/servers   (a server)
-//! PUT    /v1/services/{protocol}/{address}/servers/{server}         {weight, method}     DELETE
+//! PUT    /v1/services/{protocol}/{address}/servers/{server}  {weight, method, tunnel, thresholds}  DELETE
 //! PUT    /v1/services/{protocol}/{address}/servers/{server}/weight  {weight}
 //! PUT    /v1/services/{protocol}/{address}/servers/{server}/drain
-//! PUT    /v1/timeouts    PUT /v1/scheduling {on}     POST /v1/zero | reload | stop {forwarding}
+//! PUT    /v1/timeouts | knobs | scheduling {on}      POST /v1/zero | reload | stop {forwarding}
 //! GET    /metrics        (OpenMetrics)
 //! ```
 //!
-//! A server without a port has the service's. A refusal is `{"error": one line, "code": one word}`. Nothing is taken
+//! `{protocol}/{address}` is `tcp/10.0.0.1:80` or `fwmark/7`. Where PUT changes something, what is left out stays, and PATCH
+//! is the same. A server without a port has the service's. A refusal is `{"error": one line, "code": one word}`. Nothing is taken
 //! on trust: unknown fields, large bodies and wrong words are refused before the director is asked.
 
 mod answer;
@@ -69,19 +70,30 @@ pub fn router(context: Context) -> Router {
             service,
             get(views::service)
                 .put(changes::set_service)
+                .patch(changes::set_service)
                 .delete(changes::remove_service),
         )
         .route(&format!("{service}/zero"), post(changes::zero_service))
         .route(&format!("{service}/servers"), post(changes::add_server))
         .route(
             server,
-            put(changes::set_server).delete(changes::remove_server),
+            put(changes::set_server)
+                .patch(changes::set_server)
+                .delete(changes::remove_server),
         )
         .route(&format!("{server}/weight"), put(changes::set_weight))
         .route(&format!("{server}/drain"), put(changes::drain))
         .route(
             "/v1/timeouts",
-            get(views::timeouts).put(changes::set_timeouts),
+            get(views::timeouts)
+                .put(changes::set_timeouts)
+                .patch(changes::set_timeouts),
+        )
+        .route(
+            "/v1/knobs",
+            get(views::knobs)
+                .put(changes::set_knobs)
+                .patch(changes::set_knobs),
         )
         .route("/v1/scheduling", put(changes::set_scheduling))
         .route("/v1/zero", post(changes::zero))

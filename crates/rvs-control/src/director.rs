@@ -11,7 +11,10 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use rvs_config::{Config, Scheduler, Server, Service, ServiceKey, Services, Timeouts, Weight};
+use rvs_config::{
+    Compat, Config, Knobs, OwnTimeouts, Persistence, PersistenceTimeout, Server, Service,
+    ServiceError, ServiceKey, ServiceOptions, Services, Timeouts, Weight,
+};
 
 pub use error::RequestError;
 
@@ -76,6 +79,7 @@ impl Director {
         director.take_over(config.services);
         let forwarding = &director.forwarding;
         director.rates = Estimator::new(&forwarding.services(), forwarding.totals().counted);
+        director.estimate();
         Ok(director)
     }
 
@@ -132,6 +136,7 @@ impl Director {
             table: self.forwarding.table().into(),
             interfaces: self.interfaces(),
             timeouts: self.settings.timeouts,
+            knobs: self.settings.knobs,
             stats: totals.shown.into(),
             counted: totals.counted.into(),
             rates: self.rates.rates(Subject::Whole),
@@ -175,9 +180,7 @@ impl Director {
     pub fn connections(&self, of: Option<ServiceKey>, limit: usize) -> (u64, Vec<Connection>) {
         let (mut total, mut connections) = (0, Vec::new());
         self.forwarding.for_each_connection(&mut |connection| {
-            let asked_for = of.is_none_or(|key| {
-                connection.protocol == key.protocol() && connection.service == key.socket_addr()
-            });
+            let asked_for = of.is_none_or(|key| connection.key == Some(key));
             if asked_for {
                 total += 1;
                 if connections.len() < limit {
@@ -217,14 +220,17 @@ impl Director {
         self.service(key)
     }
 
-    /// Lets a service choose otherwise.
-    pub fn set_scheduler(
+    /// Lets a service treat its clients otherwise.
+    pub fn set_service(
         &mut self,
         key: ServiceKey,
-        scheduler: Scheduler,
+        change: wire::ServiceChange,
     ) -> Result<wire::Service, RequestError> {
-        if self.state(key)?.scheduler != scheduler {
-            self.do_one(Change::SetScheduler { key, scheduler })?;
+        let known = self.state(key)?.options;
+        let wanted = change.apply(&known).map_err(RequestError::Options)?;
+        let options = Service::new(key, wanted)?.options().clone();
+        if options != known {
+            self.do_one(Change::SetOptions { key, options })?;
         }
         self.service(key)
     }
@@ -261,7 +267,7 @@ impl Director {
         self.server(key, server.socket_addr())
     }
 
-    /// Changes a server's weight, method, or both.
+    /// Changes a server's weight, method, tunnel or thresholds.
     pub fn set_server(
         &mut self,
         key: ServiceKey,
@@ -279,9 +285,7 @@ impl Director {
                 service: key,
                 server: address,
             })?;
-        let server = known
-            .with_weight(change.weight.unwrap_or(known.weight()))
-            .with_method(change.method.unwrap_or(known.method()));
+        let server = change.apply(known).map_err(ServiceError::from)?;
         fits(key, server)?;
         if server != known {
             self.do_one(Change::SetServer { key, server })?;
@@ -297,7 +301,7 @@ impl Director {
     ) -> Result<wire::Server, RequestError> {
         let change = wire::ServerChange {
             weight: Some(Weight::ZERO),
-            method: None,
+            ..wire::ServerChange::default()
         };
         self.set_server(key, address, change)
     }
@@ -321,12 +325,64 @@ impl Director {
         Ok(())
     }
 
-    /// Changes the timeouts until the next reload.
-    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+    /// Changes some timeouts until the next reload.
+    pub fn set_timeouts(&mut self, changed: &OwnTimeouts) {
+        let timeouts = self.settings.timeouts.with(changed);
         if self.settings.timeouts != timeouts {
             self.forwarding.set_timeouts(&timeouts);
             self.settings.timeouts = timeouts;
             self.note(What::TimeoutsChanged);
+        }
+    }
+
+    /// The knobs as they are turned.
+    pub fn knobs(&self) -> Knobs {
+        self.settings.knobs
+    }
+
+    /// Turns some knobs until the next reload; the change is a merge patch.
+    pub fn set_knobs(&mut self, change: serde_json::Value) -> Result<Knobs, RequestError> {
+        let mut document =
+            serde_json::to_value(self.settings.knobs).map_err(RequestError::Options)?;
+        if let (Some(known), Some(changed)) = (document.as_object(), change.as_object()) {
+            // What null restores is the profile's default.
+            let defaults = serde_json::to_value(Knobs::defaults(self.settings.compat))
+                .map_err(RequestError::Options)?;
+            let mut patched = known.clone();
+            for (name, value) in changed {
+                let value = if value.is_null() {
+                    defaults.get(name).cloned().unwrap_or_default()
+                } else {
+                    value.clone()
+                };
+                patched.insert(name.clone(), value);
+            }
+            document = serde_json::Value::Object(patched);
+        }
+        let knobs = serde_json::from_value(document).map_err(RequestError::Options)?;
+        self.turn(knobs, self.settings.compat);
+        Ok(knobs)
+    }
+
+    fn turn(&mut self, knobs: Knobs, compat: Option<Compat>) {
+        if (self.settings.knobs, self.settings.compat) == (knobs, compat) {
+            return;
+        }
+        self.forwarding.set_knobs(&knobs, compat);
+        self.settings.knobs = knobs;
+        self.settings.compat = compat;
+        self.estimate();
+        self.note(What::KnobsChanged);
+    }
+
+    /// Estimates rates, or does not, as the knob says.
+    fn estimate(&mut self) {
+        if self.settings.knobs.run_estimation {
+            let services = self.forwarding.services();
+            self.rates
+                .start(&services, self.forwarding.totals().counted);
+        } else {
+            self.rates.stop();
         }
     }
 
@@ -363,7 +419,9 @@ impl Director {
         let actual = self.forwarding.services();
         self.names_are_free(&config.services, &actual)?;
         let changes = self.carry_out(&reconcile(&config.services, &actual))?;
-        self.set_timeouts(config.director.timeouts);
+        let timeouts = &config.director.timeouts;
+        self.set_timeouts(&OwnTimeouts::difference(timeouts, &self.settings.timeouts));
+        self.turn(config.director.knobs, config.director.compat);
         self.settings = config.director;
         self.take_over(config.services);
         self.loaded = self.now;
@@ -479,7 +537,12 @@ impl Director {
 
 /// Whether this could be a server of this service.
 fn fits(key: ServiceKey, server: Server) -> Result<(), RequestError> {
-    Service::new(key, Scheduler::default()).with_servers([server])?;
+    let options = ServiceOptions {
+        // Servers fit keys; every key takes these options.
+        persistence: Some(Persistence::new(PersistenceTimeout::default())),
+        ..ServiceOptions::default()
+    };
+    Service::new(key, options)?.with_servers([server])?;
     Ok(())
 }
 

@@ -54,6 +54,7 @@ pub enum What {
         service: Option<ServiceKey>,
     },
     TimeoutsChanged,
+    KnobsChanged,
     SchedulingChanged {
         on: bool,
     },
@@ -80,9 +81,9 @@ impl What {
                     .map(|server| What::server_added(service.key(), server));
                 std::iter::once(added).chain(servers).collect()
             }
-            Change::SetScheduler { key, scheduler } => vec![What::ServiceChanged {
+            Change::SetOptions { key, options } => vec![What::ServiceChanged {
                 service: *key,
-                scheduler: *scheduler,
+                scheduler: options.scheduler,
             }],
             Change::RemoveService { key } => vec![What::ServiceRemoved { service: *key }],
             Change::AddServer { key, server, .. } => vec![What::server_added(*key, server)],

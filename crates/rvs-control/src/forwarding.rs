@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use rvs_config::{Scheduler, Server, Service, ServiceKey, Timeouts};
+use rvs_config::{Compat, Knobs, Server, Service, ServiceKey, ServiceOptions, Timeouts};
 
 use rvs_dataplane::Dataplane;
 pub use rvs_dataplane::hops::Hop;
@@ -19,8 +19,12 @@ pub trait Forwarding: Send {
     fn add_service(&mut self, service: &Service, origin: Origin) -> Result<(), ChangeError>;
     /// Calls a service by another name.
     fn set_name(&mut self, key: &ServiceKey, name: Option<&str>);
-    /// Changes how a service chooses.
-    fn set_scheduler(&mut self, key: &ServiceKey, scheduler: Scheduler) -> Result<(), ChangeError>;
+    /// Changes how a service treats its clients.
+    fn set_options(
+        &mut self,
+        key: &ServiceKey,
+        options: &ServiceOptions,
+    ) -> Result<(), ChangeError>;
     /// Removes a service and its servers.
     fn remove_service(&mut self, key: &ServiceKey) -> Result<(), ChangeError>;
     /// Adds a server to a service.
@@ -30,7 +34,7 @@ pub trait Forwarding: Send {
         server: &Server,
         origin: Origin,
     ) -> Result<(), ChangeError>;
-    /// Changes weight and method of the server with the same address and port.
+    /// Changes everything else of the server with the same address and port.
     fn set_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), ChangeError>;
     /// Removes a server from a service; its connections may go on for a while.
     fn remove_server(&mut self, key: &ServiceKey, server: SocketAddr) -> Result<(), ChangeError>;
@@ -50,6 +54,8 @@ pub trait Forwarding: Send {
     fn interfaces(&self) -> Vec<InterfaceState>;
     /// Changes the timeouts, from now on.
     fn set_timeouts(&mut self, timeouts: &Timeouts);
+    /// Turns the knobs, from now on.
+    fn set_knobs(&mut self, knobs: &Knobs, compat: Option<Compat>);
     /// Whether new connections are taken.
     fn set_scheduling(&mut self, on: bool);
     /// Whether it does.
@@ -75,8 +81,12 @@ impl Forwarding for Dataplane {
         Dataplane::set_name(self, key, name);
     }
 
-    fn set_scheduler(&mut self, key: &ServiceKey, scheduler: Scheduler) -> Result<(), ChangeError> {
-        Dataplane::set_scheduler(self, key, scheduler)
+    fn set_options(
+        &mut self,
+        key: &ServiceKey,
+        options: &ServiceOptions,
+    ) -> Result<(), ChangeError> {
+        Dataplane::set_options(self, key, options)
     }
 
     fn remove_service(&mut self, key: &ServiceKey) -> Result<(), ChangeError> {
@@ -130,6 +140,10 @@ impl Forwarding for Dataplane {
 
     fn set_timeouts(&mut self, timeouts: &Timeouts) {
         Dataplane::set_timeouts(self, timeouts);
+    }
+
+    fn set_knobs(&mut self, knobs: &Knobs, compat: Option<Compat>) {
+        Dataplane::set_knobs(self, knobs, compat);
     }
 
     fn set_scheduling(&mut self, on: bool) {

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rvs_abi::Counter;
-use rvs_config::{MAX_SERVERS, Scheduler, Server, Service, ServiceKey, Timeouts};
+use rvs_config::{
+    Compat, Knobs, MAX_SERVERS, MAX_SERVICES, Server, Service, ServiceKey, ServiceOptions, Timeouts,
+};
 
 use crate::forwarding::{
     ChangeError, Connection, Forwarding, Hop, InterfaceState, OpenError, Origin, ServerState,
@@ -19,6 +21,7 @@ pub struct Memory {
     pub counters: Vec<(Counter, u64)>,
     pub interfaces: Vec<InterfaceState>,
     pub timeouts: Timeouts,
+    pub knobs: Knobs,
     pub scheduling: bool,
     pub ticks: u64,
     /// How many services fit.
@@ -39,9 +42,10 @@ impl Memory {
                 xdp: false,
             }],
             timeouts: Timeouts::defaults(None),
+            knobs: Knobs::defaults(None),
             scheduling: true,
             ticks: 0,
-            room: 4096,
+            room: MAX_SERVICES,
         }
     }
 
@@ -107,7 +111,7 @@ impl Forwarding for Memory {
         self.services.push(ServiceState {
             key: service.key(),
             name: service.name().map(str::to_owned),
-            scheduler: service.scheduler(),
+            options: service.options().clone(),
             origin,
             servers: service
                 .servers()
@@ -127,8 +131,12 @@ impl Forwarding for Memory {
         }
     }
 
-    fn set_scheduler(&mut self, key: &ServiceKey, scheduler: Scheduler) -> Result<(), ChangeError> {
-        self.service(key)?.scheduler = scheduler;
+    fn set_options(
+        &mut self,
+        key: &ServiceKey,
+        options: &ServiceOptions,
+    ) -> Result<(), ChangeError> {
+        self.service(key)?.options = options.clone();
         Ok(())
     }
 
@@ -238,6 +246,10 @@ impl Forwarding for Memory {
 
     fn set_timeouts(&mut self, timeouts: &Timeouts) {
         self.timeouts = *timeouts;
+    }
+
+    fn set_knobs(&mut self, knobs: &Knobs, _compat: Option<Compat>) {
+        self.knobs = *knobs;
     }
 
     fn scheduling(&self) -> bool {

@@ -6,9 +6,10 @@
 //! this one is removed. New things come before removals, so that a service whose servers are all replaced is never
 //! without one.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use rvs_config::{MAX_SERVERS, Scheduler, Server, Service, ServiceKey, Services};
+use rvs_config::{MAX_SERVERS, Server, Service, ServiceKey, ServiceOptions, Services};
 
 use crate::forwarding::{ChangeError, Forwarding, Origin, ServerState, ServiceState};
 
@@ -18,10 +19,10 @@ use crate::forwarding::{ChangeError, Forwarding, Origin, ServerState, ServiceSta
 pub enum Change {
     /// A service with its servers.
     AddService { service: Service, origin: Origin },
-    /// Another scheduler.
-    SetScheduler {
+    /// Other options.
+    SetOptions {
         key: ServiceKey,
-        scheduler: Scheduler,
+        options: ServiceOptions,
     },
     /// A service and all its servers.
     RemoveService { key: ServiceKey },
@@ -31,7 +32,7 @@ pub enum Change {
         server: Server,
         origin: Origin,
     },
-    /// Another weight or method.
+    /// Another weight or method, other thresholds or another tunnel.
     SetServer { key: ServiceKey, server: Server },
     /// A server of a service that stays.
     RemoveServer { key: ServiceKey, server: SocketAddr },
@@ -42,7 +43,7 @@ impl Change {
     pub fn apply(&self, to: &mut dyn Forwarding) -> Result<(), ChangeError> {
         match self {
             Change::AddService { service, origin } => to.add_service(service, *origin),
-            Change::SetScheduler { key, scheduler } => to.set_scheduler(key, *scheduler),
+            Change::SetOptions { key, options } => to.set_options(key, options),
             Change::RemoveService { key } => to.remove_service(key),
             Change::AddServer {
                 key,
@@ -66,10 +67,10 @@ impl Change {
             Change::AddService { service, .. } => {
                 vec![Change::RemoveService { key: service.key() }]
             }
-            Change::SetScheduler { key, .. } => was(key)
-                .map(|service| Change::SetScheduler {
+            Change::SetOptions { key, .. } => was(key)
+                .map(|service| Change::SetOptions {
                     key: *key,
-                    scheduler: service.scheduler,
+                    options: service.options.clone(),
                 })
                 .into_iter()
                 .collect(),
@@ -100,8 +101,10 @@ impl Change {
 /// The steps from what is to what is wanted, in the order in which they are to be done.
 pub fn reconcile(intended: &Services, actual: &[ServiceState]) -> Vec<Change> {
     let mut changes = Vec::new();
+    let known: BTreeMap<ServiceKey, &ServiceState> =
+        actual.iter().map(|state| (state.key, state)).collect();
     for service in intended {
-        match actual.iter().find(|state| state.key == service.key()) {
+        match known.get(&service.key()) {
             None => changes.push(Change::AddService {
                 service: service.clone(),
                 origin: Origin::Configured,
@@ -123,10 +126,10 @@ pub fn reconcile(intended: &Services, actual: &[ServiceState]) -> Vec<Change> {
 
 fn service_changes(service: &Service, state: &ServiceState, changes: &mut Vec<Change>) {
     let key = service.key();
-    if state.scheduler != service.scheduler() {
-        changes.push(Change::SetScheduler {
+    if state.options != *service.options() {
+        changes.push(Change::SetOptions {
             key,
-            scheduler: service.scheduler(),
+            options: service.options().clone(),
         });
     }
     let known = |server: &Server| {
@@ -179,7 +182,10 @@ fn present(service: &ServiceState) -> impl DoubleEndedIterator<Item = &ServerSta
 
 /// The steps that make a service again as it was.
 fn restore(service: &ServiceState) -> Vec<Change> {
-    let empty = Service::new(service.key, service.scheduler);
+    // What was there could be there.
+    let Ok(empty) = Service::new(service.key, service.options.clone()) else {
+        return Vec::new();
+    };
     let bare = match service
         .name
         .as_deref()

@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use rvs_config::{Method, Protocol, Scheduler, ServiceKey, Timeouts, Weight};
+use rvs_config::{
+    Knobs, Method, Protocol, ServerError, ServiceKey, ServiceOptions, Thresholds, Timeouts, Tunnel,
+    Weight,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::forwarding;
 use crate::rates::{Estimator, Rates, Subject};
@@ -33,6 +37,7 @@ pub struct Status {
     pub table: Table,
     pub interfaces: Vec<Interface>,
     pub timeouts: Timeouts,
+    pub knobs: Knobs,
     /// Over all services, also removed ones.
     pub stats: Stats,
     pub counted: Stats,
@@ -93,7 +98,9 @@ pub enum Origin {
 pub struct Service {
     pub address: ServiceKey,
     pub name: Option<String>,
-    pub scheduler: Scheduler,
+    /// Its fields are the document's.
+    #[serde(flatten)]
+    pub options: ServiceOptions,
     pub origin: Origin,
     pub active: u64,
     pub inactive: u64,
@@ -110,7 +117,10 @@ pub struct Service {
 pub struct Server {
     pub address: SocketAddr,
     pub method: Method,
+    pub tunnel: Tunnel,
     pub weight: Weight,
+    pub upper_threshold: u32,
+    pub lower_threshold: u32,
     pub origin: Origin,
     /// Whether the address is the director's own, so that packets are delivered instead of forwarded.
     pub local: bool,
@@ -171,15 +181,60 @@ pub struct Counter {
     pub value: u64,
 }
 
-/// `PUT /v1/services/{protocol}/{address}`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceChange {
-    /// The new scheduler.
-    pub scheduler: Scheduler,
+/// `PUT` or `PATCH` of `/v1/services/{protocol}/{address}`: a merge patch (RFC 7396) of the service's options. What is
+/// left out stays; null restores the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServiceChange(pub Map<String, Value>);
+
+impl ServiceChange {
+    /// The change that gives a service these fields of the options.
+    pub fn of(options: &ServiceOptions, fields: &[&str]) -> ServiceChange {
+        let Ok(Value::Object(mut all)) = serde_json::to_value(options) else {
+            return ServiceChange::default();
+        };
+        all.retain(|field, _| fields.contains(&field.as_str()));
+        ServiceChange(all)
+    }
+
+    /// The options after the change. A new scheduler begins without flags, unless the change names some.
+    pub fn apply(self, options: &ServiceOptions) -> Result<ServiceOptions, serde_json::Error> {
+        let mut document = serde_json::to_value(options)?;
+        let scheduler = document.get("scheduler").cloned();
+        let names_flags = self.0.contains_key("scheduler_flags");
+        merge(&mut document, Value::Object(self.0));
+        if !names_flags
+            && document.get("scheduler") != scheduler.as_ref()
+            && let Some(fields) = document.as_object_mut()
+        {
+            fields.remove("scheduler_flags");
+        }
+        serde_json::from_value(document)
+    }
 }
 
-/// `PUT .../servers/{server}`: what is left out stays.
+/// A merge patch (RFC 7396): null takes away, objects are merged, all else replaces.
+pub fn merge(document: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *document = patch;
+        return;
+    };
+    if !document.is_object() {
+        *document = Value::Object(Map::new());
+    }
+    let Some(fields) = document.as_object_mut() else {
+        return;
+    };
+    for (name, value) in patch {
+        if value.is_null() {
+            fields.remove(&name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// `PUT` or `PATCH` of `.../servers/{server}`: what is left out stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerChange {
@@ -189,6 +244,45 @@ pub struct ServerChange {
     /// The new forwarding method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
+    /// The new kind of tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// The new upper threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upper_threshold: Option<u32>,
+    /// The new lower threshold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower_threshold: Option<u32>,
+}
+
+impl ServerChange {
+    /// The change that makes any server of the same address and port this one.
+    pub fn to(server: &rvs_config::Server) -> ServerChange {
+        ServerChange {
+            weight: Some(server.weight()),
+            method: Some(server.method()),
+            tunnel: (server.method() == Method::Tunnel).then(|| server.tunnel()),
+            upper_threshold: Some(server.thresholds().upper()),
+            lower_threshold: Some(server.thresholds().lower()),
+        }
+    }
+
+    /// The server after the change.
+    pub fn apply(self, server: rvs_config::Server) -> Result<rvs_config::Server, ServerError> {
+        let known = server.thresholds();
+        let thresholds = Thresholds::new(
+            self.upper_threshold.unwrap_or(known.upper()).into(),
+            self.lower_threshold.unwrap_or(known.lower()).into(),
+        )?;
+        let server = server
+            .with_weight(self.weight.unwrap_or(server.weight()))
+            .with_method(self.method.unwrap_or(server.method()))
+            .with_thresholds(thresholds);
+        match self.tunnel {
+            Some(tunnel) => server.with_tunnel(tunnel),
+            None => Ok(server),
+        }
+    }
 }
 
 /// `PUT /v1/scheduling`
@@ -357,7 +451,10 @@ impl Service {
                 Server {
                     address,
                     method: server.server.method(),
+                    tunnel: server.server.tunnel(),
                     weight: server.server.weight(),
+                    upper_threshold: server.server.thresholds().upper(),
+                    lower_threshold: server.server.thresholds().lower(),
                     origin: server.origin.into(),
                     local: server.local,
                     removed: server.draining_removed,
@@ -377,7 +474,7 @@ impl Service {
         Service {
             address: key,
             name: state.name,
-            scheduler: state.scheduler,
+            options: state.options,
             origin: state.origin.into(),
             active: servers.iter().map(|server| u64::from(server.active)).sum(),
             inactive: servers

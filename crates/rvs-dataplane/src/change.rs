@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use rvs_abi::{AddressKey, Server as Entry, Service as ServiceEntry, service::Region};
-use rvs_config::{Method, Scheduler, Server, Service, ServiceKey};
+use rvs_config::{Method, Server, Service, ServiceKey, ServiceOptions};
 
 use crate::{
     ChangeError, OpenError, Origin, Stats,
     dataplane::Dataplane,
     object::{self, SERVERS, SERVICES},
+    options,
     rows::{ServerRow, ServiceRow},
     shared::Plain,
     stats,
@@ -33,30 +34,30 @@ impl Dataplane {
             let wire_key = wire::service_key(&key);
             entry.members.store(0);
             entry.cursor.store(0);
-            entry
-                .scheduler
-                .store(wire::scheduler(service.scheduler()) as u32);
             wire::store(&entry.address, wire_key.address);
             let packed = u32::from(wire_key.port)
                 | u32::from(wire_key.protocol) << 16
                 | u32::from(wire_key.family) << 24;
             entry.key.store(packed);
             entry.sequence.store(sequence);
-            entry.flags.store(
-                ServiceEntry::IN_USE
-                    | if origin == Origin::Configured {
-                        ServiceEntry::CONFIGURED
-                    } else {
-                        0
-                    },
-            );
+            let configured = match origin {
+                Origin::Configured => ServiceEntry::CONFIGURED,
+                Origin::Runtime => 0,
+            };
+            let by_mark = match key {
+                ServiceKey::Address(_) => 0,
+                ServiceKey::Mark(_) => ServiceEntry::BY_MARK,
+            };
+            entry.flags.store(configured | by_mark | self.exact());
+            options::write(entry, service.options(), key.family(), self.ticks);
+            entry.flags.store(entry.flags.load() | ServiceEntry::IN_USE);
         }
         stats::write_base(&self.maps.service_base, index, Stats::default());
         self.rows.services.push(ServiceRow {
             index,
             key,
             name: service.name().map(str::to_owned),
-            scheduler: service.scheduler(),
+            options: service.options().clone(),
             origin,
             region: Region::default(),
             servers: Vec::new(),
@@ -91,21 +92,29 @@ impl Dataplane {
         }
     }
 
-    /// Changes how a service chooses.
-    pub fn set_scheduler(
+    /// Changes how a service treats its clients.
+    pub fn set_options(
         &mut self,
         key: &ServiceKey,
-        scheduler: Scheduler,
+        options: &ServiceOptions,
     ) -> Result<(), ChangeError> {
         let row = self
             .rows
             .service_mut(key)
             .ok_or(ChangeError::NoSuchService(*key))?;
-        row.scheduler = scheduler;
+        row.options = options.clone();
+        let own_timeouts = !options.timeouts.is_empty();
         if let Some(entry) = self.maps.services.get(row.index) {
-            entry.scheduler.store(wire::scheduler(scheduler) as u32);
-            entry.cursor.store(0);
+            options::write(entry, options, key.family(), self.ticks);
         }
+        for (index, row) in &self.rows.servers {
+            if row.service == Some(*key)
+                && let Some(entry) = self.maps.servers.get(*index)
+            {
+                options::write_server(entry, &row.server, own_timeouts);
+            }
+        }
+        self.weigh(key);
         Ok(())
     }
 
@@ -137,6 +146,10 @@ impl Dataplane {
     /// Changes weight and method of the server with the same address and port.
     pub fn set_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), ChangeError> {
         let index = self.server_index(key, server.socket_addr())?;
+        let own_timeouts = self
+            .rows
+            .service(key)
+            .is_some_and(|row| !row.options.timeouts.is_empty());
         let Some(row) = self.rows.servers.get_mut(&index) else {
             return Err(ChangeError::NoSuchServer {
                 service: *key,
@@ -146,7 +159,7 @@ impl Dataplane {
         row.server = *server;
         let local = row.hop.as_ref().is_some_and(|hop| hop.local);
         if let Some(entry) = self.maps.servers.get(index) {
-            entry.weight.store(server.weight().get());
+            options::write_server(entry, server, own_timeouts);
             write_method(entry, server.method(), local);
         }
         self.weigh(key);
@@ -224,8 +237,9 @@ impl Dataplane {
         let service = self
             .rows
             .service(key)
-            .ok_or(ChangeError::NoSuchService(*key))?
-            .index;
+            .ok_or(ChangeError::NoSuchService(*key))?;
+        let own_timeouts = !service.options.timeouts.is_empty();
+        let service = service.index;
         if self.server_index(key, server.socket_addr()).is_ok() {
             return Err(ChangeError::ServerExists {
                 service: *key,
@@ -251,6 +265,9 @@ impl Dataplane {
                 if let Some(entry) = self.maps.servers.get(index) {
                     entry.active.store(0);
                     entry.inactive.store(0);
+                    entry.persistent.store(0);
+                    entry.overloaded.store(0);
+                    entry.last_weight.store(0);
                     entry.hop_ifindex.store(0);
                 }
                 index
@@ -273,8 +290,7 @@ impl Dataplane {
         };
         if let Some(entry) = self.maps.servers.get(index) {
             wire::store(&entry.address, wire::words(server.address()));
-            entry.port.store(u32::from(server.port().get().to_be()));
-            entry.weight.store(server.weight().get());
+            entry.port.store(u32::from(server.port().to_be()));
             entry.service.store(service);
             entry.sequence.store(sequence);
             let v6 = if server.address().is_ipv6() {
@@ -288,6 +304,7 @@ impl Dataplane {
                 0
             };
             entry.flags.store(Entry::IN_USE | v6 | configured);
+            options::write_server(entry, server, own_timeouts);
             write_method(entry, server.method(), false);
             if let Some(hop) = &hop {
                 write_hop(entry, &row, Some(hop));

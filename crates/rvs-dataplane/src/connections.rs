@@ -68,6 +68,7 @@ impl Dataplane {
         };
         Some(Connection {
             protocol,
+            key: row.service,
             client: wire::socket_address(entry.client, entry.ports as u16, entry.is_v6),
             service: wire::socket_address(
                 entry.virtual_address,

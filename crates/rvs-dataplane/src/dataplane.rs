@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use aya::Ebpf;
-use rvs_abi::{Settings, TcpState, settings::UDP_TIMEOUT};
-use rvs_config::{Attach, Director, Timeouts};
+use rvs_abi::Settings;
+use rvs_config::{Attach, Compat, Director, Knobs};
 
 use crate::{
     Adoption, OpenError,
@@ -35,6 +35,8 @@ pub struct Dataplane {
     pub(crate) addresses: BTreeMap<Address, u32>,
     pub(crate) sweep: Progress,
     pub(crate) ticks: u32,
+    pub(crate) knobs: Knobs,
+    pub(crate) compat: Option<Compat>,
 }
 
 impl Dataplane {
@@ -86,11 +88,14 @@ impl Dataplane {
             addresses: BTreeMap::new(),
             sweep: Progress::default(),
             ticks,
+            knobs: director.knobs,
+            compat: director.compat,
         };
         if !adopted {
             dataplane.initialise()?;
         }
         dataplane.set_timeouts(&director.timeouts);
+        dataplane.set_knobs(&director.knobs, director.compat);
         dataplane.repair()?;
 
         let mut adoption = if adopted {
@@ -130,21 +135,6 @@ impl Dataplane {
             })?;
         }
         Ok((dataplane, adoption))
-    }
-
-    /// Changes the time-outs, from now on.
-    pub fn set_timeouts(&mut self, timeouts: &Timeouts) {
-        let Some(settings) = self.maps.settings.get(0) else {
-            return;
-        };
-        let ticks = |timeout: std::time::Duration| {
-            u32::try_from(timeout.as_secs().saturating_mul(self.ticks.into()))
-                .unwrap_or(u32::MAX / 2)
-        };
-        for state in TcpState::ALL {
-            settings.timeouts[state as usize].store(ticks(tcp_timeout(timeouts, state)));
-        }
-        settings.timeouts[UDP_TIMEOUT].store(ticks(timeouts.udp));
     }
 
     /// Whether new connections are taken.
@@ -318,21 +308,4 @@ fn is_ready(directory: &Path, sizes: Sizes) -> Result<bool, OpenError> {
         })?;
     }
     Ok(ready)
-}
-
-fn tcp_timeout(timeouts: &Timeouts, state: TcpState) -> std::time::Duration {
-    let tcp = &timeouts.tcp;
-    match state {
-        TcpState::None => tcp.none,
-        TcpState::Established => tcp.established,
-        TcpState::SynSent => tcp.syn_sent,
-        TcpState::SynRecv => tcp.syn_recv,
-        TcpState::FinWait => tcp.fin_wait,
-        TcpState::TimeWait => tcp.time_wait,
-        TcpState::Close => tcp.close,
-        TcpState::CloseWait => tcp.close_wait,
-        TcpState::LastAck => tcp.last_ack,
-        TcpState::Listen => tcp.listen,
-        TcpState::SynAck => tcp.synack,
-    }
 }

@@ -84,7 +84,7 @@ impl Dataplane {
         ServiceState {
             key: row.key,
             name: row.name.clone(),
-            scheduler: row.scheduler,
+            options: row.options.clone(),
             origin: row.origin,
             servers,
             stats: counted.since(stats::zeroed(&self.maps.service_base, row.index)),

@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use rvs_abi::{AddressKey, service::address as meaning};
-use rvs_config::{Method, Scheduler, ServiceKey};
+use rvs_abi::{AddressKey, Settings, service::address as meaning};
+use rvs_config::{Method, Protocol, Scheduler, ServiceKey};
 
 use crate::{
     ChangeError, change::kernel_error, dataplane::Dataplane, object::MEMBERS, shared::Plain, wire,
 };
+
+/// FTP's control port.
+const FTP: u16 = 21;
 
 /// Address, protocol and family, as in an [`AddressKey`], but with an order.
 pub(crate) type Address = ([u32; 4], u8, u8);
@@ -93,7 +96,7 @@ impl Dataplane {
         };
         entry.weight_step.store(step);
         entry.weight_top.store(top);
-        if row.scheduler == Scheduler::Wrr {
+        if row.options.scheduler == Scheduler::Wrr {
             let cursor = entry.cursor.load();
             let current = (cursor >> 32) as u32;
             let current = if current > top || current == 0 {
@@ -112,14 +115,21 @@ impl Dataplane {
     pub(crate) fn write_addresses(&mut self) -> Result<(), ChangeError> {
         let mut wanted: BTreeMap<Address, u32> = BTreeMap::new();
         for row in &self.rows.services {
-            let protocol = wire::protocol_number(row.key.protocol());
-            let mut note = |address: IpAddr, bit: u32| {
-                let key = wire::address_key(address, protocol);
-                *wanted
-                    .entry((key.address, key.protocol, key.family))
-                    .or_default() |= bit;
+            let protocols: Vec<u8> = match row.key {
+                ServiceKey::Address(key) => vec![key.protocol().number()],
+                ServiceKey::Mark(_) => Protocol::ALL.map(Protocol::number).to_vec(),
             };
-            note(row.key.address(), meaning::VIRTUAL);
+            let mut note = |address: IpAddr, bit: u32| {
+                for protocol in &protocols {
+                    let key = wire::address_key(address, *protocol);
+                    *wanted
+                        .entry((key.address, key.protocol, key.family))
+                        .or_default() |= bit;
+                }
+            };
+            if let Some(address) = row.key.address() {
+                note(address, meaning::VIRTUAL);
+            }
             for server in row
                 .servers
                 .iter()
@@ -154,7 +164,34 @@ impl Dataplane {
             let _ = self.maps.addresses.remove(&key_of(*key));
         }
         self.addresses = wanted;
+        self.note_kinds();
         Ok(())
+    }
+
+    /// Says which kinds of services there are, so that no packet looks for what there is not.
+    fn note_kinds(&self) {
+        let Some(settings) = self.maps.settings.get(0) else {
+            return;
+        };
+        let any = |of: fn(&ServiceKey) -> bool| self.rows.services.iter().any(|row| of(&row.key));
+        let mut flags = settings.flags.load();
+        for (bit, on) in [
+            (
+                Settings::HAS_MARKS,
+                any(|key| matches!(key, ServiceKey::Mark(_))),
+            ),
+            (
+                Settings::HAS_ANY_PORT,
+                any(|key| key.address().is_some() && key.port() == 0),
+            ),
+            (
+                Settings::HAS_FTP,
+                any(|key| key.protocol() == Some(Protocol::Tcp) && key.port() == FTP),
+            ),
+        ] {
+            flags = if on { flags | bit } else { flags & !bit };
+        }
+        settings.flags.store(flags);
     }
 }
 

@@ -4,10 +4,9 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use rvs_abi::{Server as Entry, Service as ServiceEntry, service::Region};
-use rvs_config::{Method, Protocol, Scheduler, Server, ServiceKey, Weight};
-use std::num::NonZeroU16;
+use rvs_config::{Method, Server, ServiceKey, ServiceOptions, Weight};
 
-use crate::{Origin, hops::Hop, object::Maps, wire};
+use crate::{Origin, hops::Hop, object::Maps, options, wire};
 
 /// A service.
 #[derive(Clone, Debug)]
@@ -15,7 +14,7 @@ pub(crate) struct ServiceRow {
     pub(crate) index: u32,
     pub(crate) key: ServiceKey,
     pub(crate) name: Option<String>,
-    pub(crate) scheduler: Scheduler,
+    pub(crate) options: ServiceOptions,
     pub(crate) origin: Origin,
     pub(crate) region: Region,
     /// Indexes of its servers, newest first.
@@ -49,10 +48,17 @@ impl Rows {
     /// Reads back what another process wrote into the maps.
     pub(crate) fn read(maps: &Maps) -> Self {
         let mut rows = Self::default();
+        let per_second = maps
+            .settings
+            .get(0)
+            .map_or(1, |settings| settings.ticks_per_second.load());
         let mut services: Vec<(u32, ServiceRow)> = maps
             .services
             .iter()
-            .filter_map(|(index, entry)| Some((entry.sequence.load(), service_row(index, entry)?)))
+            .filter_map(|(index, entry)| {
+                let row = service_row(index, entry, per_second)?;
+                Some((entry.sequence.load(), row))
+            })
             .collect();
         services.sort_by_key(|(sequence, _)| *sequence);
         let mut order: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
@@ -137,21 +143,23 @@ fn first_gap(used: impl Iterator<Item = u32>, limit: u32) -> Option<u32> {
     (free < limit).then_some(free)
 }
 
-fn service_row(index: u32, entry: &ServiceEntry) -> Option<ServiceRow> {
+fn service_row(index: u32, entry: &ServiceEntry, per_second: u32) -> Option<ServiceRow> {
     let flags = entry.flags.load();
     if flags & ServiceEntry::IN_USE == 0 {
         return None;
     }
     let key = entry.key.load();
-    let is_v6 = key >> 24 == 6;
-    let protocol = Protocol::from_number((key >> 16) as u8)?;
-    let address = wire::address(wire::load(&entry.address), is_v6);
-    let port = NonZeroU16::new(u16::from_be(key as u16))?;
+    let key = wire::service_key_back(rvs_abi::ServiceKey {
+        address: wire::load(&entry.address),
+        port: key as u16,
+        protocol: (key >> 16) as u8,
+        family: (key >> 24) as u8,
+    })?;
     Some(ServiceRow {
         index,
-        key: ServiceKey::new(protocol, address, port).ok()?,
+        key,
         name: None,
-        scheduler: wire::scheduler_back(entry.scheduler.load())?,
+        options: options::read(entry, key.family(), per_second, Vec::new())?,
         origin: origin_of(flags & ServiceEntry::CONFIGURED != 0),
         region: Region::unpack(entry.members.load()),
         servers: Vec::new(),
@@ -161,10 +169,10 @@ fn service_row(index: u32, entry: &ServiceEntry) -> Option<ServiceRow> {
 fn server_of(entry: &Entry) -> Option<Server> {
     let flags = entry.flags.load();
     let address = wire::address(wire::load(&entry.address), flags & Entry::V6 != 0);
-    let port = NonZeroU16::new(u16::from_be(entry.port.load() as u16))?;
+    let port = u16::from_be(entry.port.load() as u16);
     let method: Method = wire::method_back(flags >> 12 & 15)?;
     let weight = Weight::new(u64::from(entry.weight.load())).ok()?;
-    Server::new(address, port, method, weight).ok()
+    options::read_server(entry, Server::new(address, port, method, weight).ok()?)
 }
 
 fn origin_of(configured: bool) -> Origin {

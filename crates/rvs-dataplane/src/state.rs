@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use rvs_config::{Protocol, Scheduler, Server, ServiceKey};
+use rvs_config::{Protocol, Server, ServiceKey, ServiceOptions};
 
 /// What was found when the data plane was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,8 @@ pub struct ServiceState {
     pub key: ServiceKey,
     /// Its name for people, as far as this process was told.
     pub name: Option<String>,
-    /// How it chooses.
-    pub scheduler: Scheduler,
+    /// How it treats its clients.
+    pub options: ServiceOptions,
     /// Who asked for it.
     pub origin: Origin,
     /// Newest first, as in IPVS's lists.
@@ -94,11 +94,13 @@ pub struct ServiceState {
 /// One connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// TCP or UDP.
+    /// The protocol.
     pub protocol: Protocol,
     /// Where it comes from.
     pub client: SocketAddr,
-    /// The service.
+    /// Whose it is, if the service is still there.
+    pub key: Option<ServiceKey>,
+    /// The address and port that the client sees.
     pub service: SocketAddr,
     /// The real server.
     pub server: SocketAddr,

@@ -44,7 +44,13 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
             .rev()
             .filter_map(|index| rows.servers.get(index))
             .collect();
-        let made = Service::new(row.key, row.scheduler);
+        let made = match Service::new(row.key, row.options.clone()) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::error!(%error, "a service could not be taken over");
+                continue;
+            }
+        };
         if let Err(error) = new.add_service(&made, row.origin) {
             tracing::error!(%error, "a service could not be taken over");
             continue;

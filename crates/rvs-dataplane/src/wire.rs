@@ -1,9 +1,10 @@
 //! Between rvs-config's words and the maps' words.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 
-use rvs_abi::{AddressKey, Word32, family, protocol};
-use rvs_config::{Method, Protocol, Scheduler, ServiceKey};
+use rvs_abi::{AddressKey, Word32, family};
+use rvs_config::{Family, Method, Protocol, Scheduler, ServiceKey};
 
 /// An address as it lies in a packet; IPv4 in the first word.
 pub(crate) fn words(address: IpAddr) -> [u32; 4] {
@@ -55,21 +56,45 @@ pub(crate) fn family_of(address: IpAddr) -> u8 {
     }
 }
 
-pub(crate) fn protocol_number(of: Protocol) -> u8 {
+pub(crate) const fn family_number(of: Family) -> u8 {
     match of {
-        Protocol::Tcp => protocol::TCP,
-        Protocol::Udp => protocol::UDP,
+        Family::V4 => family::V4,
+        Family::V6 => family::V6,
     }
 }
 
 /// A service's key in the service index.
 pub(crate) fn service_key(key: &ServiceKey) -> rvs_abi::ServiceKey {
-    rvs_abi::ServiceKey {
-        address: words(key.address()),
-        port: key.port().get().to_be(),
-        protocol: protocol_number(key.protocol()),
-        family: family_of(key.address()),
+    match key {
+        ServiceKey::Address(key) => rvs_abi::ServiceKey {
+            address: words(key.address()),
+            port: key.port().to_be(),
+            protocol: key.protocol().number(),
+            family: family_of(key.address()),
+        },
+        ServiceKey::Mark(mark) => rvs_abi::ServiceKey {
+            address: [mark.number().get(), 0, 0, 0],
+            port: 0,
+            protocol: 0,
+            family: family_number(mark.family()),
+        },
     }
+}
+
+/// The service that has this key in the service index.
+pub(crate) fn service_key_back(key: rvs_abi::ServiceKey) -> Option<ServiceKey> {
+    let is_v6 = key.family == family::V6;
+    if key.protocol == 0 {
+        let family = if is_v6 { Family::V6 } else { Family::V4 };
+        return Some(ServiceKey::mark(NonZeroU32::new(key.address[0])?, family));
+    }
+    let protocol = Protocol::from_number(key.protocol)?;
+    ServiceKey::new(
+        protocol,
+        address(key.address, is_v6),
+        u16::from_be(key.port),
+    )
+    .ok()
 }
 
 /// An address in the address index.
@@ -82,23 +107,30 @@ pub(crate) fn address_key(of: IpAddr, protocol: u8) -> AddressKey {
     }
 }
 
-pub(crate) fn scheduler(of: Scheduler) -> rvs_abi::Scheduler {
+pub(crate) const fn scheduler(of: Scheduler) -> rvs_abi::Scheduler {
     match of {
         Scheduler::Rr => rvs_abi::Scheduler::Rr,
         Scheduler::Wrr => rvs_abi::Scheduler::Wrr,
         Scheduler::Lc => rvs_abi::Scheduler::Lc,
         Scheduler::Wlc => rvs_abi::Scheduler::Wlc,
+        Scheduler::Dh => rvs_abi::Scheduler::Dh,
+        Scheduler::Sh => rvs_abi::Scheduler::Sh,
+        Scheduler::Lblc => rvs_abi::Scheduler::Lblc,
+        Scheduler::Lblcr => rvs_abi::Scheduler::Lblcr,
+        Scheduler::Sed => rvs_abi::Scheduler::Sed,
+        Scheduler::Nq => rvs_abi::Scheduler::Nq,
+        Scheduler::Mh => rvs_abi::Scheduler::Mh,
+        Scheduler::Fo => rvs_abi::Scheduler::Fo,
+        Scheduler::Ovf => rvs_abi::Scheduler::Ovf,
+        Scheduler::Twos => rvs_abi::Scheduler::Twos,
+        Scheduler::None => rvs_abi::Scheduler::Unscheduled,
     }
 }
 
 pub(crate) fn scheduler_back(number: u32) -> Option<Scheduler> {
-    Some(match rvs_abi::Scheduler::from_number(number)? {
-        rvs_abi::Scheduler::Rr => Scheduler::Rr,
-        rvs_abi::Scheduler::Wrr => Scheduler::Wrr,
-        rvs_abi::Scheduler::Lc => Scheduler::Lc,
-        rvs_abi::Scheduler::Wlc => Scheduler::Wlc,
-        _ => return None,
-    })
+    Scheduler::ALL
+        .into_iter()
+        .find(|known| scheduler(*known) as u32 == number)
 }
 
 pub(crate) fn method(of: Method) -> rvs_abi::Method {

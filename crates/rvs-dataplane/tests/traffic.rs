@@ -8,7 +8,9 @@ use std::{
     str::FromStr,
 };
 
-use rvs_config::{Director, Method, Scheduler, Server, Service, ServiceKey, Weight};
+use rvs_config::{
+    Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
+};
 use rvs_dataplane::{Adoption, Dataplane, Origin, Stats, decapsulation, hops};
 use rvs_lab::{Family, Host, Lab, Nginx, Topology, UdpEcho, Vip};
 
@@ -39,7 +41,8 @@ fn service(
     let server = |address: &std::net::IpAddr| {
         Server::new(*address, key.port(), method, Weight::default()).expect("a server")
     };
-    Service::new(key, Scheduler::Rr)
+    Service::new(key, ServiceOptions::new(Scheduler::Rr))
+        .expect("options that fit")
         .with_servers(servers.iter().map(server))
         .expect("a service")
 }

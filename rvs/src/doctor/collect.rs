@@ -70,7 +70,11 @@ pub(crate) fn collect(config: &Config) -> anyhow::Result<Facts> {
 }
 
 fn vips(services: &[Service]) -> Vec<IpAddr> {
-    addresses(services.iter().map(|service| service.key().address()))
+    addresses(
+        services
+            .iter()
+            .filter_map(|service| service.key().address()),
+    )
 }
 
 fn addresses(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {

@@ -36,7 +36,7 @@ impl Facts {
     fn vips(&self) -> BTreeSet<IpAddr> {
         self.services
             .iter()
-            .map(|service| service.key().address())
+            .filter_map(|service| service.key().address())
             .collect()
     }
 

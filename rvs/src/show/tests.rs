@@ -1,6 +1,6 @@
 //! What is not shown by the commands' own tests.
 
-use rvs_config::Timeouts;
+use rvs_config::{Knobs, Timeouts};
 use rvs_control::rates::Rates;
 use rvs_control::wire::{Interface, Table};
 use serde_json::json;
@@ -55,6 +55,7 @@ fn a_status() {
             xdp: true,
         }],
         timeouts: Timeouts::defaults(None),
+        knobs: Knobs::defaults(None),
         stats: Stats::default(),
         counted: Stats::default(),
         rates: Rates::default(),

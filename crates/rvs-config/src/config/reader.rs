@@ -1,8 +1,8 @@
 //! From TOML to the model.
 
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -10,13 +10,16 @@ use toml::de::{DeTable, DeValue};
 use super::walk::{Complaints, Table, expected};
 use super::{Config, ConfigErrors};
 use crate::director::{Attach, Compat, Director, ForwardingOnStop, InterfaceName, TableSize};
+use crate::knobs::{ABSENT, Defence, KnobError, Knobs, absent, parse_count};
+use crate::match_rule::MatchRule;
 use crate::method::Method;
-use crate::scheduler::Scheduler;
-use crate::server::Weight;
-use crate::service::{ServerAddress, Service};
+use crate::options::ServiceOptions;
+use crate::persistence::{Persistence, PersistenceTimeout};
+use crate::scheduler::SchedulerFlags;
+use crate::service::{ServerAddress, ServerParts, Service};
 use crate::service_key::{Protocol, ServiceKey};
 use crate::services::Services;
-use crate::timeouts::{TcpTimeouts, Timeouts, parse_timeout};
+use crate::timeouts::{OwnTimeouts, Timeouts, Timer, parse_timeout};
 
 /// The longest path that a unix socket's address holds.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -46,19 +49,21 @@ pub(super) fn read(text: &str, file: &str) -> Result<Config, ConfigErrors> {
     Err(complaints.into_errors(text, file))
 }
 
+/// The keys of the table [director] that are no knobs.
+const DIRECTOR: [&str; 10] = [
+    "instance",
+    "interfaces",
+    "attach",
+    "connections",
+    "connections_v6",
+    "socket",
+    "bpffs",
+    "forwarding_on_stop",
+    "compat",
+    "timeouts",
+];
+
 fn director(complaints: &mut Complaints, root: Table<'_>) -> Option<Director> {
-    const KNOWN: [&str; 10] = [
-        "instance",
-        "interfaces",
-        "attach",
-        "connections",
-        "connections_v6",
-        "socket",
-        "bpffs",
-        "forwarding_on_stop",
-        "compat",
-        "timeouts",
-    ];
     let Some(value) = root.get("director") else {
         complaints.add(
             0..0,
@@ -66,7 +71,25 @@ fn director(complaints: &mut Complaints, root: Table<'_>) -> Option<Director> {
         );
         return None;
     };
-    let table = Table::new(complaints, value, "director", &KNOWN)?;
+    let known: Vec<&str> = DIRECTOR
+        .into_iter()
+        .chain(KNOBS)
+        .chain(ABSENT.into_iter().filter(|name| {
+            value
+                .get_ref()
+                .as_table()
+                .is_some_and(|table| table.contains_key(*name))
+        }))
+        .collect();
+    let table = Table::new(complaints, value, "director", &known)?;
+    for (key, _) in table.values {
+        if let Some(reason) = absent(key.get_ref()) {
+            complaints.add(
+                key.span(),
+                format!("director.{} does not exist: {reason}", key.get_ref()),
+            );
+        }
+    }
     if table.get("interfaces").is_none() {
         complaints.add(
             value.span(),
@@ -94,7 +117,12 @@ fn director(complaints: &mut Complaints, root: Table<'_>) -> Option<Director> {
                 ForwardingOnStop::name,
             )
             .unwrap_or_default(),
-        timeouts: timeouts(complaints, table, compat),
+        timeouts: Timeouts::defaults(compat).with(&timeouts(
+            complaints,
+            table,
+            "director.timeouts",
+        )),
+        knobs: knobs(complaints, table, compat),
         compat,
         instance: defaults.instance,
         interfaces: defaults.interfaces,
@@ -156,31 +184,112 @@ fn path(
     None
 }
 
-fn timeouts(complaints: &mut Complaints, director: Table<'_>, compat: Option<Compat>) -> Timeouts {
-    let mut timeouts = Timeouts::defaults(compat);
-    let Some(value) = director.get("timeouts") else {
-        return timeouts;
+/// The names of the fields of [`Knobs`].
+const KNOBS: [&str; 21] = [
+    "expire_nodest_conn",
+    "expire_quiescent_template",
+    "conn_reuse_mode",
+    "sloppy_tcp",
+    "sloppy_sctp",
+    "schedule_icmp",
+    "nat_icmp_send",
+    "snat_reroute",
+    "pmtu_disc",
+    "ignore_tunneled",
+    "cache_bypass",
+    "backup_only",
+    "run_estimation",
+    "drop_entry",
+    "drop_packet",
+    "secure_tcp",
+    "amemthresh",
+    "am_droprate",
+    "lblc_expiration",
+    "lblcr_expiration",
+    "mh_table_size",
+];
+
+fn knobs(complaints: &mut Complaints, table: Table<'_>, compat: Option<Compat>) -> Knobs {
+    let mut knobs = Knobs::defaults(compat);
+    let mut flag = |knob: &mut bool, key: &str| {
+        if let Some(value) = table.flag(complaints, key) {
+            *knob = value;
+        }
     };
-    let Some(table) = Table::new(complaints, value, "director.timeouts", &["tcp", "udp"]) else {
-        return timeouts;
+    flag(&mut knobs.expire_nodest_conn, "expire_nodest_conn");
+    flag(
+        &mut knobs.expire_quiescent_template,
+        "expire_quiescent_template",
+    );
+    flag(&mut knobs.sloppy_tcp, "sloppy_tcp");
+    flag(&mut knobs.sloppy_sctp, "sloppy_sctp");
+    flag(&mut knobs.schedule_icmp, "schedule_icmp");
+    flag(&mut knobs.nat_icmp_send, "nat_icmp_send");
+    flag(&mut knobs.snat_reroute, "snat_reroute");
+    flag(&mut knobs.pmtu_disc, "pmtu_disc");
+    flag(&mut knobs.ignore_tunneled, "ignore_tunneled");
+    flag(&mut knobs.cache_bypass, "cache_bypass");
+    flag(&mut knobs.backup_only, "backup_only");
+    flag(&mut knobs.run_estimation, "run_estimation");
+    let mut number = |key: &str, parse: fn(&str) -> Result<u32, KnobError>| {
+        table.number_or_text(complaints, key, parse)
     };
-    if let Some(timeout) = table.number_or_text(complaints, "udp", parse_timeout) {
-        timeouts.udp = timeout;
+    knobs.amemthresh = number("amemthresh", parse_count).unwrap_or(knobs.amemthresh);
+    knobs.am_droprate = number("am_droprate", parse_count).unwrap_or(knobs.am_droprate);
+    let mut defence = |knob: &mut Defence, key: &str| {
+        if let Some(value) = table.number(complaints, key) {
+            *knob = value;
+        }
+    };
+    defence(&mut knobs.drop_entry, "drop_entry");
+    defence(&mut knobs.drop_packet, "drop_packet");
+    defence(&mut knobs.secure_tcp, "secure_tcp");
+    if let Some(mode) = table.number(complaints, "conn_reuse_mode") {
+        knobs.conn_reuse_mode = mode;
     }
-    let Some(value) = table.get("tcp") else {
-        return timeouts;
+    if let Some(size) = table.number(complaints, "mh_table_size") {
+        knobs.mh_table_size = size;
+    }
+    let mut time = |knob: &mut Duration, key: &str| {
+        if let Some(value) = table.number_or_text(complaints, key, parse_timeout) {
+            *knob = value;
+        }
     };
-    let states = TcpTimeouts::DEFAULT.entries().map(|(name, _)| name);
-    let Some(table) = Table::new(complaints, value, "director.timeouts.tcp", &states) else {
-        return timeouts;
+    time(&mut knobs.lblc_expiration, "lblc_expiration");
+    time(&mut knobs.lblcr_expiration, "lblcr_expiration");
+    knobs
+}
+
+/// The timeouts that the table `timeouts` names.
+fn timeouts(complaints: &mut Complaints, parent: Table<'_>, name: &str) -> OwnTimeouts {
+    let mut own = OwnTimeouts::NONE;
+    let Some(value) = parent.get("timeouts") else {
+        return own;
     };
-    for state in states {
-        let timeout = table.number_or_text(complaints, state, parse_timeout);
-        if let (Some(timeout), Some(entry)) = (timeout, timeouts.tcp.entry_mut(state)) {
-            *entry = timeout;
+    let Some(table) = Table::new(complaints, value, name, &["tcp", "udp", "sctp"]) else {
+        return own;
+    };
+    own.set(
+        Timer::Udp,
+        table.number_or_text(complaints, "udp", parse_timeout),
+    );
+    for protocol in [Protocol::Tcp, Protocol::Sctp] {
+        let Some(value) = table.get(protocol.name()) else {
+            continue;
+        };
+        let states: Vec<&str> = Timer::of(protocol).map(Timer::name).collect();
+        let name = format!("{name}.{protocol}");
+        let Some(table) = Table::new(complaints, value, &name, &states) else {
+            continue;
+        };
+        for timer in Timer::of(protocol) {
+            own.set(
+                timer,
+                table.number_or_text(complaints, timer.name(), parse_timeout),
+            );
         }
     }
-    timeouts
+    own
 }
 
 fn services(complaints: &mut Complaints, root: Table<'_>) -> Services {
@@ -218,23 +327,33 @@ fn service(
     complaints: &mut Complaints,
     value: &Spanned<DeValue<'_>>,
 ) -> Option<(Service, Span, Span)> {
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 13] = [
         "name",
         "address",
         "protocol",
         "port",
         "scheduler",
+        "scheduler_flags",
+        "persistence",
+        "one_packet",
+        "timeouts",
+        "move_udp",
+        "match",
         "method",
         "servers",
     ];
     let table = Table::new(complaints, value, "service", &KNOWN)?;
-    let scheduler: Option<Scheduler> = table.word(complaints, "scheduler");
     let method: Option<Method> = table.word(complaints, "method");
     let key = service_key(complaints, table, value.span());
-    let mut service = Service::new(
-        key.unwrap_or(ServiceKey::PLACEHOLDER),
-        scheduler.unwrap_or_default(),
-    );
+    let options = options(complaints, table);
+    // What is wrong with the options is said at the service's address.
+    let address_at = table.span("address").unwrap_or(value.span());
+    let mut service = match key {
+        Some(key) => complaints
+            .check(address_at, Service::new(key, options))
+            .or_else(|| placeholder(key)),
+        None => placeholder(ServiceKey::PLACEHOLDER),
+    }?;
     if let Some(name) = table.text(complaints, "name")
         && let Some(named) = complaints.check(table.span("name")?, service.clone().named(name))
     {
@@ -247,10 +366,10 @@ fn service(
     {
         let parts = server_parts(complaints, value, method.unwrap_or_default());
         // What a server must share with its service can only be said of a service that is known.
-        let (Some((address, method, weight, at)), Some(key)) = (parts, key) else {
+        let (Some((address, parts, at)), Some(key)) = (parts, key) else {
             continue;
         };
-        if let Some(server) = complaints.check(at.clone(), address.server(key, method, weight)) {
+        if let Some(server) = complaints.check(at.clone(), address.server(key, parts)) {
             complaints.check(at, service.add_server(server));
         }
     }
@@ -258,6 +377,69 @@ fn service(
     let key_at = table.span("address").unwrap_or(value.span());
     let name_at = table.span("name").unwrap_or(value.span());
     Some((service, key_at, name_at))
+}
+
+/// A service in place of one whose options are wrong, so that its servers can be looked at.
+fn placeholder(key: ServiceKey) -> Option<Service> {
+    let options = ServiceOptions {
+        persistence: Some(Persistence::new(PersistenceTimeout::default())),
+        ..ServiceOptions::default()
+    };
+    Service::new(key, options).ok()
+}
+
+fn options(complaints: &mut Complaints, table: Table<'_>) -> ServiceOptions {
+    let scheduler = table.word(complaints, "scheduler");
+    let mut options = ServiceOptions {
+        scheduler: scheduler.unwrap_or_default(),
+        persistence: persistence(complaints, table),
+        one_packet: table.flag(complaints, "one_packet").unwrap_or_default(),
+        timeouts: timeouts(complaints, table, "service.timeouts"),
+        move_udp: table.flag(complaints, "move_udp").unwrap_or_default(),
+        rules: table
+            .words::<MatchRule>(complaints, "match")
+            .into_iter()
+            .map(|(rule, _)| rule)
+            .collect(),
+        scheduler_flags: SchedulerFlags::NONE,
+    };
+    for (word, at) in table.words::<String>(complaints, "scheduler_flags") {
+        // Whether a flag fits can only be said of a scheduler that is known.
+        if scheduler.is_none() && table.get("scheduler").is_some() {
+            continue;
+        }
+        let flags = SchedulerFlags::parse(options.scheduler, [word.as_str()]);
+        if let Some(flags) = complaints.check(at, flags) {
+            options.scheduler_flags = options.scheduler_flags.and(flags);
+        }
+    }
+    options
+}
+
+/// A time, or a table with one.
+fn persistence(complaints: &mut Complaints, table: Table<'_>) -> Option<Persistence> {
+    let value = table.get("persistence")?;
+    if value.get_ref().as_table().is_none() {
+        if value.get_ref().as_integer().is_none() && value.get_ref().as_str().is_none() {
+            let what = "a time or a table { timeout = \"5m\", netmask = \"255.255.255.0\" }";
+            complaints.add(
+                value.span(),
+                expected("service.persistence", what, value.get_ref()),
+            );
+            return None;
+        }
+        let timeout = table.number_or_text(complaints, "persistence", str::parse)?;
+        return Some(Persistence::new(timeout));
+    }
+    let known = ["timeout", "netmask", "engine"];
+    let table = Table::new(complaints, value, "service.persistence", &known)?;
+    Some(Persistence {
+        timeout: table
+            .number_or_text(complaints, "timeout", str::parse)
+            .unwrap_or_default(),
+        netmask: table.number_or_text(complaints, "netmask", str::parse),
+        engine: table.word(complaints, "engine"),
+    })
 }
 
 fn service_key(complaints: &mut Complaints, table: Table<'_>, at: Span) -> Option<ServiceKey> {
@@ -280,27 +462,22 @@ fn service_key(complaints: &mut Complaints, table: Table<'_>, at: Span) -> Optio
         }
     }
     let protocol: Option<Protocol> = table.word(complaints, "protocol");
-    let port = table.number::<Port>(complaints, "port");
+    let port = port(complaints, table);
     let text = table.text(complaints, "address");
     let address = text.and_then(|text| {
         let address = text.parse::<IpAddr>();
         let message = format!("{text:?} is not an IP address (port and protocol are given apart)");
         complaints.check(address_at.clone(), address.map_err(|_| message))
     });
-    complaints.check(address_at, ServiceKey::new(protocol?, address?, port?.0))
+    complaints.check(address_at, ServiceKey::new(protocol?, address?, port?))
 }
 
 /// A port in a field of its own.
-struct Port(NonZeroU16);
-
-impl std::str::FromStr for Port {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+fn port(complaints: &mut Complaints, table: Table<'_>) -> Option<u16> {
+    table.number_or_text(complaints, "port", |text| {
         text.parse()
-            .map(Port)
-            .map_err(|_| format!("{text} is not a port from 1 to 65535"))
-    }
+            .map_err(|_| format!("{text} is not a port from 0 to 65535"))
+    })
 }
 
 /// A server as written, and where its address is.
@@ -308,25 +485,41 @@ fn server_parts(
     complaints: &mut Complaints,
     value: &Spanned<DeValue<'_>>,
     default_method: Method,
-) -> Option<(ServerAddress, Method, Weight, Span)> {
+) -> Option<(ServerAddress, ServerParts, Span)> {
+    let mut parts = ServerParts {
+        method: default_method,
+        ..ServerParts::default()
+    };
     if let Some(text) = value.get_ref().as_str() {
         let address = complaints.check(value.span(), text.parse())?;
-        return Some((address, default_method, Weight::default(), value.span()));
+        return Some((address, parts, value.span()));
     }
     if value.get_ref().as_table().is_none() {
         let what = "an address or a table { address = \"10.1.0.21:80\", weight = 1 }";
         complaints.add(value.span(), expected("a server", what, value.get_ref()));
         return None;
     }
-    let table = Table::new(
-        complaints,
-        value,
-        "servers",
-        &["address", "port", "method", "weight"],
-    )?;
-    let method = table.word(complaints, "method").unwrap_or(default_method);
-    let weight = table.number(complaints, "weight").unwrap_or_default();
-    let port = table.number::<Port>(complaints, "port");
+    let known = [
+        "address",
+        "port",
+        "method",
+        "tunnel",
+        "weight",
+        "upper_threshold",
+        "lower_threshold",
+    ];
+    let table = Table::new(complaints, value, "servers", &known)?;
+    parts.method = table.word(complaints, "method").unwrap_or(default_method);
+    parts.tunnel = table.word(complaints, "tunnel").unwrap_or_default();
+    parts.weight = table.number(complaints, "weight").unwrap_or_default();
+    let mut threshold = |key: &str| {
+        table
+            .number_or_text(complaints, key, parse_count)
+            .map_or(0, u64::from)
+    };
+    parts.upper = threshold("upper_threshold");
+    parts.lower = threshold("lower_threshold");
+    let port = port(complaints, table);
     let Some(at) = table.span("address") else {
         complaints.add(
             value.span(),
@@ -339,8 +532,8 @@ fn server_parts(
         (Some(_), Some(_)) => {
             complaints.add(table.span("port")?, "the server's port is there twice");
         }
-        (None, Some(Port(port))) => address.port = Some(port.get()),
+        (None, Some(port)) => address.port = Some(port),
         (Some(_) | None, None) => {}
     }
-    Some((address, method, weight, at))
+    Some((address, parts, at))
 }

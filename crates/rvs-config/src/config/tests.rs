@@ -2,13 +2,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::director::{Attach, Compat, ForwardingOnStop, Name, TableSize};
+use crate::knobs::{Knobs, MaglevSize};
+use crate::match_rule::{MatchRule, MatchRuleError};
 use crate::method::Method;
-use crate::scheduler::Scheduler;
-use crate::server::{Server, Weight};
+use crate::options::ServiceOptions;
+use crate::persistence::{Engine, Netmask, Persistence, PersistenceTimeout};
+use crate::scheduler::{Scheduler, SchedulerFlags};
+use crate::server::{Server, Thresholds, Weight};
 use crate::service::Service;
-use crate::service_key::{Protocol, ServiceKey};
+use crate::service_key::{Family, Protocol, ServiceKey};
+use crate::timeouts::Timer;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 const EXAMPLE: &str = include_str!("../../examples/rvs.toml");
@@ -44,11 +48,7 @@ fn the_example() {
     );
     assert_eq!(names.key().to_string(), "udp://[2001:db8::53]:53");
     assert_eq!(
-        names
-            .servers()
-            .iter()
-            .map(|server| server.port().get())
-            .collect::<Vec<_>>(),
+        names.servers().iter().map(Server::port).collect::<Vec<_>>(),
         [53, 53]
     );
     assert_eq!(mixed.scheduler(), Scheduler::Wrr);
@@ -113,7 +113,7 @@ f:10:12: "a/b" is not an instance name: 1 to 32 of A-Z a-z 0-9 _ -
 f:13:7: "30 s" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
 f:14:23: "0" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
 f:14:26: unknown key "established_" in director.timeouts.tcp (did you mean "established"?)
-f:18:13: unknown scheduler "wlcc" (known: rr, wrr, lc, wlc)
+f:18:13: unknown scheduler "wlcc" (known: rr, wrr, lc, wlc, dh, sh, lblc, lblcr, sed, nq, mh, fo, ovf, twos, none)
 f:19:10: unknown forwarding method "masquerade" (known: nat, tunnel, direct)
 f:20:53: unknown key "wieght" in servers (did you mean "weight"?)
 f:20:74: the weight -1 is not a number from 0 to 2147483647
@@ -125,9 +125,9 @@ f:26:11: the service tcp://10.0.0.100:80 is there twice
 f:28:30: the real server 10.1.0.21:8080 is twice in tcp://10.0.0.100:80
 f:28:48: the real server [2001:db8::1]:80 of tcp://10.0.0.100:80 is of another address family, which nat cannot cross
 f:28:68: the address 0.0.0.0 is unspecified: a unicast address is needed
-f:28:82: port 0: the real server 10.1.0.22 needs a port from 1 to 65535
+f:28:82: port 0: the real server 10.1.0.22:0 of tcp://10.0.0.100:80 needs a port from 1 to 65535
 f:31:11: service.protocol is missing: the address is written in parts
-f:32:8: 70000 is not a port from 1 to 65535
+f:32:8: 70000 is not a port from 0 to 65535
 f:34:3: unknown key "services" (did you mean "service"?)"#;
     assert_eq!(messages(text), expected);
 }
@@ -188,9 +188,15 @@ fn duplicate_service_names() {
 fn compat_changes_the_defaults_only() {
     let head = "[director]\ninterfaces = [\"e\"]\ncompat = \"ipvs\"\n";
     let config = Config::parse(head, "f").expect("compat");
-    assert_eq!(config.director.timeouts.udp, Duration::from_secs(300));
+    assert_eq!(
+        config.director.timeouts.get(Timer::Udp),
+        Duration::from_secs(300)
+    );
     let config = Config::parse(&format!("{head}timeouts = {{ udp = 5 }}"), "f").expect("own");
-    assert_eq!(config.director.timeouts.udp, Duration::from_secs(5));
+    assert_eq!(
+        config.director.timeouts.get(Timer::Udp),
+        Duration::from_secs(5)
+    );
 }
 
 fn address(v6: bool) -> BoxedStrategy<IpAddr> {
@@ -205,51 +211,155 @@ fn address(v6: bool) -> BoxedStrategy<IpAddr> {
     }
 }
 
-fn port() -> impl Strategy<Value = NonZeroU16> {
-    (1..=u16::MAX).prop_filter_map("zero", NonZeroU16::new)
-}
-
 prop_compose! {
     fn service_key()(v6 in any::<bool>())(
-        protocol in prop::sample::select(Protocol::ALL.to_vec()), address in address(v6), port in port()
+        protocol in prop::sample::select(Protocol::ALL.to_vec()), address in address(v6), port in 0..=u16::MAX,
+        mark in prop::option::weighted(0.2, 1..=u32::MAX), v6 in Just(v6)
     ) -> ServiceKey {
-        ServiceKey::new(protocol, address, port).expect("unicast")
+        let family = if v6 { Family::V6 } else { Family::V4 };
+        match mark.and_then(std::num::NonZeroU32::new) {
+            Some(mark) => ServiceKey::mark(mark, family),
+            None => ServiceKey::new(protocol, address, port).expect("unicast"),
+        }
     }
 }
 
 fn server(key: ServiceKey) -> impl Strategy<Value = Server> {
     let method = prop::sample::select(Method::ALL.to_vec());
     let weight = prop_oneof![Just(1u64), 0..=u64::from(Weight::MAX.get())];
-    (address(key.address().is_ipv6()), port(), method, weight).prop_map(
-        move |(address, port, method, weight)| {
-            let port = if method == Method::Nat {
-                port
-            } else {
-                key.port()
-            };
-            Server::new(
-                address,
-                port,
-                method,
-                Weight::new(weight).expect("in range"),
-            )
-            .expect("unicast")
-        },
+    let tunnel = prop::sample::select(vec![
+        "ipip",
+        "gue:6080",
+        "gue:1:csum",
+        "gue:2:remcsum",
+        "gre",
+        "gre:csum",
+    ]);
+    let v6 = key.family() == Family::V6;
+    (
+        (address(v6), address(!v6)),
+        1..=u16::MAX,
+        method,
+        weight,
+        tunnel,
+        (any::<u16>(), any::<u16>()),
     )
+        .prop_map(
+            move |(addresses, port, method, weight, tunnel, thresholds)| {
+                let port = if method == Method::Nat {
+                    port
+                } else {
+                    key.port()
+                };
+                let other_family = method == Method::Tunnel && weight % 2 == 0;
+                let address = if other_family {
+                    addresses.1
+                } else {
+                    addresses.0
+                };
+                let (upper, lower) = thresholds;
+                let thresholds = Thresholds::new(upper.max(lower).into(), lower.min(upper).into());
+                let server = Server::new(
+                    address,
+                    port,
+                    method,
+                    Weight::new(weight).expect("in range"),
+                )
+                .expect("unicast")
+                .with_thresholds(thresholds.expect("in order"));
+                match method {
+                    Method::Tunnel => server
+                        .with_tunnel(tunnel.parse().expect(tunnel))
+                        .expect("a tunnel"),
+                    Method::Nat | Method::Direct => server,
+                }
+            },
+        )
+}
+
+fn options(key: ServiceKey) -> impl Strategy<Value = ServiceOptions> {
+    let v6 = key.family() == Family::V6;
+    let scheduler = prop::sample::select(Scheduler::ALL.to_vec());
+    let rules =
+        (address(v6), any::<u8>(), any::<(u16, u16)>()).prop_map(|(address, bits, ports)| {
+            let rule = if bits % 2 == 0 {
+                MatchRule::new(
+                    Some(Protocol::Udp),
+                    (address, address),
+                    (ports.0.min(ports.1), ports.0.max(ports.1)),
+                )
+                .map_err(|error| error.to_string())
+            } else if address.is_ipv6() {
+                format!("any://[{address}/{}]", bits / 2)
+                    .parse()
+                    .map_err(|error: MatchRuleError| error.to_string())
+            } else {
+                format!("tcp://{address}/{}:5", bits / 8)
+                    .parse()
+                    .map_err(|error: MatchRuleError| error.to_string())
+            };
+            rule.expect("a rule")
+        });
+    (
+        (scheduler, 0u8..8),
+        prop::option::of((1u64..2_678_400, any::<Option<u32>>(), any::<bool>())),
+        any::<(bool, bool)>(),
+        prop::collection::vec(prop::option::of(1u64..2_147_483), Timer::COUNT),
+        prop::collection::vec(rules, 0..4),
+    )
+        .prop_map(
+            move |((scheduler, flags), persistence, (one_packet, move_udp), timeouts, rules)| {
+                let udp = key.takes(Protocol::Udp);
+                let mut options = ServiceOptions {
+                    scheduler,
+                    scheduler_flags: SchedulerFlags::from_bits(flags),
+                    one_packet: one_packet && udp,
+                    move_udp: move_udp && udp,
+                    ..ServiceOptions::default()
+                };
+                let seconds = match (persistence, key) {
+                    (None, ServiceKey::Address(address)) if address.port() == 0 => {
+                        Some((300, None, false))
+                    }
+                    (persistence, _) => persistence,
+                };
+                options.persistence = seconds.map(|(seconds, mask, engine)| Persistence {
+                    timeout: PersistenceTimeout::from_secs(seconds).expect("in range"),
+                    netmask: mask.map(|mask| {
+                        if v6 {
+                            Netmask::prefix((mask % 128 + 1) as u8).expect("in range")
+                        } else {
+                            Netmask::Mask(Ipv4Addr::from_bits(mask))
+                        }
+                    }),
+                    engine: (engine && udp).then_some(Engine::Sip),
+                });
+                for (timer, seconds) in Timer::all().zip(timeouts) {
+                    if key.takes(timer.protocol()) {
+                        options
+                            .timeouts
+                            .set(timer, seconds.map(Duration::from_secs));
+                    }
+                }
+                if matches!(key, ServiceKey::Mark(_)) {
+                    options.rules = rules;
+                }
+                options
+            },
+        )
 }
 
 fn service() -> impl Strategy<Value = Service> {
     service_key().prop_flat_map(|key| {
-        let scheduler = prop::sample::select(Scheduler::ALL.to_vec());
         let servers = prop::collection::vec(server(key), 0..6);
         (
             Just(key),
             prop::option::of("[^\\p{C}]{1,64}"),
-            scheduler,
+            options(key),
             servers,
         )
-            .prop_map(|(key, name, scheduler, servers)| {
-                let mut service = Service::new(key, scheduler);
+            .prop_map(|(key, name, options, servers)| {
+                let mut service = Service::new(key, options).expect("options that fit");
                 if let Some(name) = name {
                     service = service.named(&name).expect("printable");
                 }
@@ -262,6 +372,55 @@ fn service() -> impl Strategy<Value = Service> {
     })
 }
 
+fn knobs(compat: Option<Compat>) -> impl Strategy<Value = Knobs> {
+    let numbers = prop::collection::vec(0u8..4, 4);
+    let counts = (
+        0u32..1 << 31,
+        0u32..1 << 31,
+        1u64..2_147_483,
+        1u64..2_147_483,
+    );
+    let size = prop::sample::select(MaglevSize::ALL.to_vec());
+    (any::<u16>(), numbers, counts, size).prop_map(move |(bits, numbers, counts, size)| {
+        let mut knobs = Knobs::defaults(compat);
+        for (index, knob) in [
+            &mut knobs.expire_nodest_conn,
+            &mut knobs.expire_quiescent_template,
+            &mut knobs.sloppy_tcp,
+            &mut knobs.sloppy_sctp,
+            &mut knobs.schedule_icmp,
+            &mut knobs.nat_icmp_send,
+            &mut knobs.snat_reroute,
+            &mut knobs.pmtu_disc,
+            &mut knobs.ignore_tunneled,
+            &mut knobs.cache_bypass,
+            &mut knobs.backup_only,
+            &mut knobs.run_estimation,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            *knob = bits & 1 << index != 0;
+        }
+        for (knob, number) in [
+            &mut knobs.drop_entry,
+            &mut knobs.drop_packet,
+            &mut knobs.secure_tcp,
+        ]
+        .into_iter()
+        .zip(&numbers)
+        {
+            *knob = number.to_string().parse().expect("0 to 3");
+        }
+        knobs.conn_reuse_mode = numbers[3].to_string().parse().expect("0 to 3");
+        knobs.mh_table_size = size.to_string().parse().expect("a size");
+        (knobs.amemthresh, knobs.am_droprate) = (counts.0, counts.1);
+        knobs.lblc_expiration = Duration::from_secs(counts.2);
+        knobs.lblcr_expiration = Duration::from_secs(counts.3);
+        knobs
+    })
+}
+
 prop_compose! {
     fn director()(
         instance in "[A-Za-z0-9_-]{1,32}",
@@ -271,9 +430,8 @@ prop_compose! {
         socket in prop::option::of("/[ -~é\n]{0,60}"),
         bpffs in prop::option::of("/[ -~]{0,60}"),
         forwarding_on_stop in prop::sample::select(ForwardingOnStop::ALL.to_vec()),
-        compat in prop::option::of(Just(Compat::Ipvs)),
-        udp in prop::option::of(1u64..2_147_483),
-        tcp in prop::collection::vec(prop::option::of(1u64..2_147_483), 11),
+        (compat, knobs) in prop::option::of(Just(Compat::Ipvs)).prop_flat_map(|compat| (Just(compat), knobs(compat))),
+        timeouts in prop::collection::vec(prop::option::of(1u64..2_147_483), Timer::COUNT),
     ) -> Director {
         let instance: Name = instance.parse().expect("name");
         let interfaces = interfaces.iter().map(|name| name.parse().expect("interface")).collect();
@@ -286,10 +444,10 @@ prop_compose! {
         director.bpffs = bpffs.map_or(director.bpffs, Into::into);
         director.forwarding_on_stop = forwarding_on_stop;
         director.compat = compat;
-        director.timeouts.udp = udp.map_or(director.timeouts.udp, Duration::from_secs);
-        for ((state, _), seconds) in director.timeouts.tcp.entries().into_iter().zip(tcp) {
+        director.knobs = knobs;
+        for (timer, seconds) in Timer::all().zip(timeouts) {
             if let Some(seconds) = seconds {
-                *director.timeouts.tcp.entry_mut(state).expect(state) = Duration::from_secs(seconds);
+                director.timeouts.set(timer, Duration::from_secs(seconds));
             }
         }
         director

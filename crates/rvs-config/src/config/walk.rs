@@ -166,6 +166,59 @@ impl<'a> Table<'a> {
         found
     }
 
+    /// A boolean; 0 and 1 are booleans too, as in IPVS's sysctls.
+    pub(super) fn flag(self, complaints: &mut Complaints, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        let number = value.get_ref().as_integer().map(digits);
+        match (value.get_ref().as_bool(), number.as_deref()) {
+            (Some(flag), _) => Some(flag),
+            (None, Some("0")) => Some(false),
+            (None, Some("1")) => Some(true),
+            (None, Some(number)) => {
+                let path = self.path(key);
+                complaints.add(
+                    value.span(),
+                    format!("{path} is {number} (known: true, false, 1, 0)"),
+                );
+                None
+            }
+            (None, None) => {
+                complaints.add(
+                    value.span(),
+                    expected(&self.path(key), "true or false", value.get_ref()),
+                );
+                None
+            }
+        }
+    }
+
+    /// A list of strings that mean something, each with its place.
+    pub(super) fn words<T>(self, complaints: &mut Complaints, key: &str) -> Vec<(T, Range<usize>)>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let mut words = Vec::new();
+        for value in self
+            .list(complaints, key)
+            .into_iter()
+            .flat_map(|list| list.iter())
+        {
+            match value.get_ref().as_str() {
+                Some(text) => {
+                    if let Some(word) = complaints.check(value.span(), text.parse()) {
+                        words.push((word, value.span()));
+                    }
+                }
+                None => {
+                    let name = format!("each of {}", self.path(key));
+                    complaints.add(value.span(), expected(&name, "a string", value.get_ref()));
+                }
+            }
+        }
+        words
+    }
+
     /// A whole number that means something.
     pub(super) fn number<T>(self, complaints: &mut Complaints, key: &str) -> Option<T>
     where

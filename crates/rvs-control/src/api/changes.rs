@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use rvs_config::{Service, Timeouts, Weight};
+use rvs_config::{Knobs, OwnTimeouts, Service, Timeouts, Weight};
 use serde::Deserialize;
 
 use super::Context;
@@ -36,7 +36,7 @@ pub(super) async fn set_service(
 ) -> Answer<wire::Service> {
     let service = context
         .director
-        .ask(move |director| director.set_scheduler(key, change.scheduler))
+        .ask(move |director| director.set_service(key, change))
         .await??;
     Ok(Json(service))
 }
@@ -72,7 +72,7 @@ pub(super) async fn set_server(
 ) -> Answer<wire::Server> {
     if change == wire::ServerChange::default() {
         return Err(Refused::invalid(
-            "nothing to change: give a weight, a method or both",
+            "nothing to change: give a weight, a method, a tunnel or thresholds",
         ));
     }
     let server = context
@@ -96,7 +96,7 @@ pub(super) async fn set_weight(
 ) -> Answer<wire::Server> {
     let change = wire::ServerChange {
         weight: Some(weight),
-        method: None,
+        ..wire::ServerChange::default()
     };
     set_server(context, target, Body(change)).await
 }
@@ -144,16 +144,27 @@ pub(super) async fn zero(State(context): State<Context>) -> Answer<Done> {
 
 pub(super) async fn set_timeouts(
     State(context): State<Context>,
-    Body(timeouts): Body<Timeouts>,
+    Body(timeouts): Body<OwnTimeouts>,
 ) -> Answer<Timeouts> {
     let timeouts = context
         .director
         .ask(move |director| {
-            director.set_timeouts(timeouts);
+            director.set_timeouts(&timeouts);
             director.timeouts()
         })
         .await?;
     Ok(Json(timeouts))
+}
+
+pub(super) async fn set_knobs(
+    State(context): State<Context>,
+    Body(change): Body<serde_json::Value>,
+) -> Answer<Knobs> {
+    let knobs = context
+        .director
+        .ask(move |director| director.set_knobs(change))
+        .await??;
+    Ok(Json(knobs))
 }
 
 pub(super) async fn set_scheduling(

@@ -96,7 +96,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ServerTarget {
         let bare = text.trim_start_matches('[').trim_end_matches(']');
         let address = match (text.parse::<SocketAddr>(), bare.parse::<IpAddr>()) {
             (Ok(address), _) => address,
-            (Err(_), Ok(address)) => SocketAddr::new(address, key.port().get()),
+            (Err(_), Ok(address)) => SocketAddr::new(address, key.port()),
             (Err(_), Err(_)) => {
                 return Err(Refused::invalid(format!(
                     "\"{text}\" is not a real server's address like 10.1.0.21:80, 10.1.0.21 or [2001:db8::21]:80"
@@ -136,7 +136,7 @@ pub(super) type Notation = serde_json::Map<String, serde_json::Value>;
 /// A server of this service, in the notation of a service's list.
 pub(super) fn server(key: ServiceKey, notation: &Notation) -> Result<Server, Refused> {
     // The one place that knows the notation, the default port included, is a service.
-    let service = serde_json::json!({ "address": key, "servers": [notation] });
+    let service = serde_json::json!({ "address": key, "persistence": {}, "servers": [notation] });
     let service: Service = serde_json::from_value(service).map_err(Refused::invalid)?;
     service
         .servers()

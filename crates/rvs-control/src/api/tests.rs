@@ -214,6 +214,122 @@ async fn services_and_servers_come_change_and_go() {
 }
 
 #[tokio::test]
+async fn options_are_merged() {
+    let served = Served::start();
+    let steps = [
+        (
+            r#"{"scheduler": "sh", "scheduler_flags": ["sh-port"], "persistence": {"timeout": "1m", "netmask": "/24"}}"#,
+            json!({"scheduler": "sh", "scheduler_flags": ["sh-port"],
+                "persistence": {"timeout": "60s", "netmask": "255.255.255.0", "engine": null}}),
+        ),
+        (
+            r#"{"persistence": {"netmask": null}, "timeouts": {"tcp": {"established": "1h", "close": 5}}}"#,
+            json!({"scheduler": "sh", "scheduler_flags": ["sh-port"],
+                "persistence": {"timeout": "60s", "netmask": null, "engine": null},
+                "timeouts": {"tcp": {"established": "3600s", "close": "5s"}}}),
+        ),
+        // Flags are a scheduler's own.
+        (
+            r#"{"scheduler": "mh", "timeouts": {"tcp": {"close": null}}}"#,
+            json!({"scheduler": "mh", "scheduler_flags": [], "timeouts": {"tcp": {"established": "3600s"}}}),
+        ),
+        (
+            r#"{"persistence": null, "timeouts": null, "scheduler": null}"#,
+            json!({"scheduler": "wlc", "persistence": null, "timeouts": {}}),
+        ),
+    ];
+    for (patch, expected) in steps {
+        let (status, service) = served.ask(Method::PATCH, WEB, patch).await;
+        assert_eq!(status, 200, "{patch}: {service}");
+        for (field, value) in expected.as_object().expect("an object") {
+            assert_eq!(&service[field], value, "{patch}: {field}");
+        }
+        assert_eq!(served.get(WEB).await, service);
+    }
+    let server = format!("{WEB}/servers/10.1.0.21");
+    for (patch, expected) in [
+        (
+            r#"{"upper_threshold": 9, "lower_threshold": 3}"#,
+            json!({"upper_threshold": 9, "lower_threshold": 3, "method": "nat", "tunnel": "ipip", "weight": 1}),
+        ),
+        (
+            r#"{"method": "tunnel", "tunnel": "gue:6080:csum", "upper_threshold": 10}"#,
+            json!({"upper_threshold": 10, "lower_threshold": 3, "method": "tunnel", "tunnel": "gue:6080:csum"}),
+        ),
+        (
+            r#"{"method": "nat"}"#,
+            json!({"upper_threshold": 10, "method": "nat", "tunnel": "ipip"}),
+        ),
+    ] {
+        let (status, document) = served.ask(Method::PATCH, &server, patch).await;
+        assert_eq!(status, 200, "{patch}: {document}");
+        for (field, value) in expected.as_object().expect("an object") {
+            assert_eq!(&document[field], value, "{patch}: {field}");
+        }
+    }
+    let (status, knobs) = served
+        .ask(
+            Method::PATCH,
+            "/v1/knobs",
+            r#"{"drop_packet": 3, "sloppy_tcp": true}"#,
+        )
+        .await;
+    assert_eq!((status, &knobs["drop_packet"]), (200, &json!(3)));
+    let (_, knobs) = served
+        .ask(Method::PATCH, "/v1/knobs", r#"{"drop_packet": null}"#)
+        .await;
+    assert_eq!(
+        (&knobs["drop_packet"], &knobs["sloppy_tcp"]),
+        (&json!(0), &json!(true))
+    );
+    assert_eq!(served.get("/v1/knobs").await, knobs);
+    assert_eq!(served.get("/v1/status").await["knobs"], knobs);
+    let (status, timeouts) = served
+        .ask(Method::PATCH, "/v1/timeouts", r#"{"tcp": {"close": 7}}"#)
+        .await;
+    assert_eq!(
+        (status, &timeouts["tcp"]["close"], &timeouts["udp"]),
+        (200, &json!("7s"), &json!("30s"))
+    );
+}
+
+#[tokio::test]
+async fn services_by_mark_and_of_every_port() {
+    let served = Served::start();
+    for (body, path, ports) in [
+        (
+            r#"{"address": "fwmark://7", "match": ["tcp://10.0.0.0/24:80"], "servers": [{"address": "10.1.0.21"}]}"#,
+            "/v1/services/fwmark/7",
+            ["10.1.0.21:0", "10.1.0.22:0"],
+        ),
+        (
+            r#"{"address": "tcp://10.0.0.1:0", "persistence": {}, "servers": [{"address": "10.1.0.21"}]}"#,
+            "/v1/services/tcp/10.0.0.1:0",
+            ["10.1.0.21:0", "10.1.0.22:0"],
+        ),
+    ] {
+        let (status, service) = served.ask(Method::POST, "/v1/services", body).await;
+        assert_eq!(status, 201, "{service}");
+        let server = r#"{"address": "10.1.0.22"}"#;
+        let (status, added) = served
+            .ask(Method::POST, &format!("{path}/servers"), server)
+            .await;
+        assert_eq!((status, &added["address"]), (201, &json!(ports[1])));
+        let service = served.get(path).await;
+        assert_eq!(service["servers"][1]["address"], json!(ports[0]));
+        let (status, done) = served
+            .ask(
+                Method::PUT,
+                &format!("{path}/servers/10.1.0.22/weight"),
+                r#"{"weight": 4}"#,
+            )
+            .await;
+        assert_eq!((status, &done["weight"]), (200, &json!(4)));
+        assert_eq!(served.ask(Method::DELETE, path, "").await.0, 200);
+    }
+}
+
+#[tokio::test]
 async fn refusals_change_nothing() {
     let served = Served::start();
     let before = served.state().await;
@@ -330,6 +446,36 @@ async fn refusals_change_nothing() {
         put(
             "/v1/services/tcp/10.0.0.100:0",
             r#"{"scheduler": "rr"}"#,
+            404,
+            "no_such_service",
+        ),
+        put(
+            "/v1/services/fwmark/0",
+            r#"{"scheduler": "rr"}"#,
+            400,
+            "invalid",
+        ),
+        put(WEB, r#"{"one_packet": true}"#, 400, "invalid"),
+        put(WEB, r#"{"scheduler_flags": ["sh-port"]}"#, 400, "invalid"),
+        put(WEB, r#"{"persistence": {"timeout": 0}}"#, 400, "invalid"),
+        put(WEB, r#"{"persistence": 300}"#, 400, "invalid"),
+        put(WEB, r#"{"timeouts": {"udp": 5}}"#, 400, "invalid"),
+        put(WEB, r#"{"match": ["any://10.0.0.1"]}"#, 400, "invalid"),
+        put(WEB, r#"{"name": "other"}"#, 400, "invalid"),
+        put(&server, r#"{"tunnel": "gre"}"#, 400, "invalid"),
+        put(
+            &server,
+            r#"{"upper_threshold": 1, "lower_threshold": 2}"#,
+            400,
+            "invalid",
+        ),
+        put(&server, r#"{"upper_threshold": -1}"#, 400, "invalid"),
+        put("/v1/knobs", r#"{"drop_entry": 4}"#, 400, "invalid"),
+        put("/v1/knobs", r#"{"conntrack": true}"#, 400, "invalid"),
+        put("/v1/timeouts", r#"{"tcp": {"nosuch": 5}}"#, 400, "invalid"),
+        post(
+            "/v1/services",
+            r#"{"address": "tcp://10.0.0.1:0"}"#,
             400,
             "invalid",
         ),
@@ -458,14 +604,12 @@ async fn a_bad_file_changes_nothing_and_a_good_one_all() {
 }
 
 fn connection(port: u16) -> Connection {
+    let host = if port.is_multiple_of(2) { 100 } else { 101 };
     Connection {
         protocol: rvs_config::Protocol::Tcp,
+        key: format!("tcp://10.0.0.{host}:80").parse().ok(),
         client: ([10, 0, 0, 2], port).into(),
-        service: (
-            [10, 0, 0, if port.is_multiple_of(2) { 100 } else { 101 }],
-            80,
-        )
-            .into(),
+        service: ([10, 0, 0, host], 80).into(),
         server: ([10, 1, 0, 21], 80).into(),
         state: "ESTABLISHED",
         expires: Duration::from_secs(900),

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use rvs_config::{ServiceKey, Timeouts};
+use rvs_config::{Knobs, ServiceKey, Timeouts};
 use serde::Deserialize;
 
 use super::Context;
@@ -62,6 +62,12 @@ pub(super) async fn interfaces(State(context): State<Context>) -> Answer<Vec<wir
 pub(super) async fn timeouts(State(context): State<Context>) -> Answer<Timeouts> {
     Ok(Json(
         context.director.ask(|director| director.timeouts()).await?,
+    ))
+}
+
+pub(super) async fn knobs(State(context): State<Context>) -> Answer<Knobs> {
+    Ok(Json(
+        context.director.ask(|director| director.knobs()).await?,
     ))
 }
 

@@ -30,6 +30,9 @@ pub enum RequestError {
         /// Whose it is.
         holder: ServiceKey,
     },
+    /// A change that is written wrongly.
+    #[error("{0}")]
+    Options(#[source] serde_json::Error),
     /// No service can be so.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -54,7 +57,7 @@ impl RequestError {
             RequestError::NoSuchService(_) => Code::NoSuchService,
             RequestError::NoSuchServer { .. } => Code::NoSuchServer,
             RequestError::NameTaken { .. } => Code::ServiceExists,
-            RequestError::Service(_) => Code::Invalid,
+            RequestError::Options(_) | RequestError::Service(_) => Code::Invalid,
             RequestError::Load(_) | RequestError::NeedsRestart { .. } => Code::BadConfiguration,
             RequestError::Change(error) => match error {
                 ChangeError::NoSuchService(_) => Code::NoSuchService,

@@ -1,6 +1,6 @@
 //! Starts that fail, plans that fail half-way, and what is kept.
 
-use rvs_config::ServiceKey;
+use rvs_config::{Scheduler, ServiceKey};
 
 use super::*;
 use crate::memory::Memory;
@@ -107,7 +107,9 @@ fn names_follow_the_configuration() {
     assert_eq!(director.reload().expect("reloaded"), 0);
     let name = |director: &Director| director.services().pop().and_then(|service| service.name);
     assert_eq!(name(&director).as_deref(), Some("web"));
-    let other = Service::new("tcp://10.0.0.9:80".parse().expect("key"), Scheduler::Rr)
+    let options = ServiceOptions::new(Scheduler::Rr);
+    let other = Service::new("tcp://10.0.0.9:80".parse().expect("key"), options)
+        .expect("options that fit")
         .named("web")
         .expect("named");
     let error = director.add_service(other).expect_err("taken").to_string();
@@ -122,12 +124,15 @@ fn equal_changes_are_no_events() {
     let mut director = start(Memory::new(), &services(1..2)).expect("started");
     let key = *keys(&director).first().expect("one");
     let before = director.events().after(0).len();
-    director.set_scheduler(key, Scheduler::Wlc).expect("set");
-    director.set_timeouts(director.timeouts());
+    let wlc = ServiceOptions::new(Scheduler::Wlc);
+    let change = wire::ServiceChange::of(&wlc, &["scheduler"]);
+    director.set_service(key, change).expect("set");
+    director.set_timeouts(&OwnTimeouts::NONE);
     director.set_scheduling(true);
     let change = wire::ServerChange {
         weight: Some(Weight::default()),
         method: None,
+        ..wire::ServerChange::default()
     };
     let server = "10.1.0.1:80".parse().expect("address");
     director.set_server(key, server, change).expect("set");

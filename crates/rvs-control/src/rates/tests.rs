@@ -22,14 +22,14 @@ fn packets(counted: u64) -> Stats {
 fn service(counted: Stats) -> ServiceState {
     let server = rvs_config::Server::new(
         "10.1.0.1".parse().expect("an address"),
-        std::num::NonZeroU16::new(80).expect("a port"),
+        80,
         rvs_config::Method::Nat,
         rvs_config::Weight::default(),
     );
     ServiceState {
         key: key(),
         name: None,
-        scheduler: rvs_config::Scheduler::Rr,
+        options: rvs_config::ServiceOptions::default(),
         origin: Origin::Runtime,
         servers: vec![ServerState {
             server: server.expect("a server"),

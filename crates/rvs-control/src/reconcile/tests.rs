@@ -1,7 +1,7 @@
 //! Plans by example, and what holds for every plan.
 
 use proptest::prelude::*;
-use rvs_config::Config;
+use rvs_config::{Config, Persistence, PersistenceTimeout, Scheduler, Thresholds};
 
 use super::*;
 use crate::memory::Memory;
@@ -47,6 +47,28 @@ fn a_changed_weight_is_one_step() {
 }
 
 #[test]
+fn changed_options_are_one_step_and_touch_no_server() {
+    for extra in [
+        "persistence = 60",
+        "persistence = { timeout = 60, netmask = \"/24\" }",
+        "timeouts.tcp.established = \"1h\"",
+        "scheduler_flags = [\"flag-3\"]",
+    ] {
+        let changed = format!("{WEB}{extra}\n");
+        let plan = reconcile(&services(&changed), &configured(WEB).services);
+        let [Change::SetOptions { options, .. }] = plan.as_slice() else {
+            panic!("{plan:?}");
+        };
+        let wanted = services(&changed);
+        assert_eq!(wanted.iter().next().map(Service::options), Some(options));
+        assert_eq!(reconcile(&wanted, &configured(&changed).services), []);
+    }
+    let changed = WEB.replace("weight = 2", "weight = 2, upper_threshold = 5");
+    let plan = reconcile(&services(&changed), &configured(WEB).services);
+    assert!(matches!(plan.as_slice(), [Change::SetServer { .. }]));
+}
+
+#[test]
 fn replaced_servers_come_before_the_old_ones_go() {
     let replaced = WEB.replace("10.1.0.2", "10.1.0.3");
     let plan = reconcile(&services(&replaced), &configured(WEB).services);
@@ -56,7 +78,7 @@ fn replaced_servers_come_before_the_old_ones_go() {
             Change::AddServer { server, .. } => format!("+{}", server.socket_addr()),
             Change::RemoveServer { server, .. } => format!("-{server}"),
             Change::AddService { .. }
-            | Change::SetScheduler { .. }
+            | Change::SetOptions { .. }
             | Change::RemoveService { .. }
             | Change::SetServer { .. } => format!("{change:?}"),
         })
@@ -132,7 +154,12 @@ fn some_services() -> impl Strategy<Value = Services> {
         let mut services = Services::new();
         for (host, scheduler, servers) in list {
             let key = format!("tcp://10.0.0.{host}:80").parse().expect("key");
-            let mut service = Service::new(key, Scheduler::ALL[scheduler]);
+            let mut options = ServiceOptions::new(Scheduler::ALL[scheduler]);
+            if host == 2 {
+                let timeout = PersistenceTimeout::from_secs(scheduler as u64 + 1);
+                options.persistence = Some(Persistence::new(timeout.expect("in range")));
+            }
+            let mut service = Service::new(key, options).expect("options that fit");
             for (host, weight, method) in servers {
                 let server = Server::new(
                     format!("10.1.0.{host}").parse().expect("address"),
@@ -140,7 +167,8 @@ fn some_services() -> impl Strategy<Value = Services> {
                     rvs_config::Method::ALL[method],
                     rvs_config::Weight::new(weight).expect("weight"),
                 )
-                .expect("server");
+                .expect("server")
+                .with_thresholds(Thresholds::new(weight, 0).expect("in order"));
                 // A second one with the same address is left out.
                 let _ = service.add_server(server);
             }
@@ -184,7 +212,7 @@ proptest! {
         for service in &wanted {
             let state = memory.services.iter().find(|state| state.key == service.key());
             let state = state.expect("every wanted service is there");
-            prop_assert_eq!(state.scheduler, service.scheduler());
+            prop_assert_eq!(&state.options, service.options());
             for server in service.servers() {
                 prop_assert!(state.servers.iter().any(|state| state.server == *server));
             }

@@ -1,7 +1,6 @@
 //! From a command line that ipvsadm would accept to a command that RVS has, or to what it lacks.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use rvs_config::{Method, Protocol, Scheduler, Server, ServiceKey, Weight};
@@ -123,7 +122,9 @@ fn key(request: &Request) -> Result<Option<ServiceKey>, Failure> {
         ServiceProtocol::Udp => Protocol::Udp,
         ServiceProtocol::Sctp => return Err(Failure::not_built("SCTP (--sctp-service)")),
     };
-    Ok(NonZeroU16::new(port).and_then(|port| ServiceKey::new(protocol, address, port).ok()))
+    Ok((port != 0)
+        .then(|| ServiceKey::new(protocol, address, port).ok())
+        .flatten())
 }
 
 fn wanted(request: &Request) -> Result<Wanted, Failure> {
@@ -177,5 +178,8 @@ fn possible(address: IpAddr, port: u16, request: &Request) -> Option<Server> {
     let weight = u64::try_from(request.weight)
         .ok()
         .and_then(|weight| Weight::new(weight).ok())?;
-    Server::new(address, NonZeroU16::new(port)?, request.method, weight).ok()
+    if port == 0 {
+        return None;
+    }
+    Server::new(address, port, request.method, weight).ok()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rvs_config::{Method, Protocol, ServiceKey};
+use rvs_config::{Family, Method, Protocol, ServiceKey};
 
 use super::{Format, socket};
 use crate::ipvsadm::names::Names;
@@ -17,11 +17,18 @@ pub(in crate::ipvsadm) fn save(
 ) -> String {
     let mut out = String::new();
     for service in sorted(services, format.order) {
-        let name = |address| socket(address, service.key.protocol(), format.names, names);
-        let option = option(service.key);
-        let address = name(service.key.socket_addr());
+        // The ports of a mark's servers are shown by their TCP names.
+        let protocol = service.key.protocol().unwrap_or(Protocol::Tcp);
+        let name = |address| socket(address, protocol, format.names, names);
+        let identity = match service.key {
+            ServiceKey::Address(key) => format!("{} {}", option(protocol), name(key.socket_addr())),
+            ServiceKey::Mark(mark) => match mark.family() {
+                Family::V4 => format!("-f {}", mark.number()),
+                Family::V6 => format!("-f {} -6", mark.number()),
+            },
+        };
         // Writing to a String does not fail.
-        let _ = writeln!(out, "-A {option} {address} -s {}", service.scheduler);
+        let _ = writeln!(out, "-A {identity} -s {}", service.scheduler);
         for entry in &service.servers {
             let server = name(entry.server.socket_addr());
             let (method, tunnel) = match entry.server.method() {
@@ -32,7 +39,7 @@ pub(in crate::ipvsadm) fn save(
             let weight = entry.server.weight();
             let _ = writeln!(
                 out,
-                "-a {option} {address} -r {server} {method} -w {weight}{tunnel}"
+                "-a {identity} -r {server} {method} -w {weight}{tunnel}"
             );
         }
     }
@@ -40,9 +47,10 @@ pub(in crate::ipvsadm) fn save(
 }
 
 /// The option that names a service of this protocol.
-fn option(key: ServiceKey) -> &'static str {
-    match key.protocol() {
+const fn option(protocol: Protocol) -> &'static str {
+    match protocol {
         Protocol::Tcp => "-t",
         Protocol::Udp => "-u",
+        Protocol::Sctp => "--sctp-service",
     }
 }

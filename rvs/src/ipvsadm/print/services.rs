@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rvs_config::Method;
+use rvs_config::{Family, Method, Protocol, ServiceKey};
 
 use super::{Columns, Format, NumberStyle, Order, column};
 use crate::ipvsadm::names::Names;
@@ -21,9 +21,19 @@ pub(in crate::ipvsadm) fn services(
 ) -> String {
     let mut out = titles(format.columns);
     for service in sorted(services, format.order) {
-        let name = |address| column(address, service.key.protocol(), format.names, names);
-        let protocol = service.key.protocol().name().to_uppercase();
-        let title = format!("{protocol:<4} {}", name(service.key.socket_addr()));
+        // The ports of a mark's servers are shown by their TCP names.
+        let protocol = service.key.protocol().unwrap_or(Protocol::Tcp);
+        let name = |address| column(address, protocol, format.names, names);
+        let title = match service.key {
+            ServiceKey::Address(key) => {
+                let protocol = protocol.name().to_uppercase();
+                format!("{protocol:<4} {}", name(key.socket_addr()))
+            }
+            ServiceKey::Mark(mark) => match mark.family() {
+                Family::V4 => format!("FWM  {}", mark.number()),
+                Family::V6 => format!("FWM  {} IPv6", mark.number()),
+            },
+        };
         // Writing to a String does not fail.
         let _ = match format.columns {
             Columns::Stats => writeln!(

@@ -97,7 +97,7 @@ pub(super) fn table_of_the_list() -> Memory {
                     "Route" => "-g",
                     other => panic!("{other}"),
                 };
-                let service_address = service.socket_addr().to_string();
+                let service_address = service.socket_addr().expect("an address").to_string();
                 super::run(
                     &mut table,
                     &[
@@ -133,9 +133,10 @@ pub(super) fn table_of_the_list() -> Memory {
 }
 
 fn option(key: ServiceKey) -> &'static str {
-    match key.protocol() {
+    match key.protocol().expect("an address") {
         Protocol::Tcp => "-t",
         Protocol::Udp => "-u",
+        Protocol::Sctp => "--sctp-service",
     }
 }
 
@@ -181,10 +182,12 @@ fn slot<'a>(table: &'a mut Memory, place: &str) -> (&'a mut Stats, &'a mut Stats
         Some((service, server)) => (service, Some(server)),
         None => (place, None),
     };
-    let found = table
-        .services
-        .iter_mut()
-        .find(|entry| entry.key.socket_addr().to_string() == service);
+    let found = table.services.iter_mut().find(|entry| {
+        entry
+            .key
+            .socket_addr()
+            .is_some_and(|address| address.to_string() == service)
+    });
     let found = found.expect(place);
     match server {
         None => (&mut found.stats, &mut found.rates),
