@@ -56,7 +56,7 @@ counters! {
     PassMalformed, "pass_malformed", Pass, "A transport header that contradicts itself or ends too early; left to the host.";
     DropMalformed, "drop_malformed", Drop, "An IP header that contradicts itself or ends too early.";
     DropMartian, "drop_martian", Drop, "A source address that cannot be a client's.";
-    DropFragment, "drop_fragment", Drop, "A fragment to or from a virtual service; fragments are not switched.";
+    DropFragment, "drop_fragment", Drop, "A fragment to or from a virtual service, of which the first was not seen, or not understood.";
     DropNoDestination, "drop_no_destination", Drop, "No server of the service takes connections.";
     DropTableFull, "drop_table_full", Drop, "No room for a new connection.";
     DropReplyTaken, "drop_reply_taken", Drop, "Every eligible server already has a connection with this client address and port.";
@@ -79,6 +79,8 @@ counters! {
     Rescheduled, "rescheduled", Note, "Another server was chosen, since the first already had a connection with this client address and port.";
     Spilled, "spilled", Note, "The connection's first window was full; it went to a later one.";
     MadeRoom, "made_room", Note, "An idle connection ended early, since the table was full where a new one was to go.";
+    FragmentForward, "fragment_forward", Note, "A later fragment of a packet went the way of the first.";
+    FragmentDetour, "fragment_detour", Note, "A fragment that came before its first was given to the daemon to wait for it.";
     NeighbourUnknown, "neighbour_unknown", Note, "XDP left the packet to tc, since the next hop's address was not known.";
 }
 

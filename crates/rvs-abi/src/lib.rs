@@ -13,7 +13,9 @@
 
 pub mod cell;
 pub mod counter;
+pub mod detour;
 pub mod device;
+pub mod fragment;
 pub mod server;
 pub mod service;
 pub mod settings;
@@ -22,7 +24,9 @@ pub mod sweep;
 
 pub use cell::{Word32, Word64};
 pub use counter::{COUNTERS, Counter, Verdict};
+pub use detour::Ticket;
 pub use device::Device;
+pub use fragment::{FragmentKey, FragmentNote};
 pub use server::{Encapsulation, Method, Server, ServerStats};
 pub use service::{AddressKey, Scheduler, Service, ServiceKey};
 pub use settings::{SctpState, Settings, TIMEOUTS, TcpState};
@@ -103,11 +107,17 @@ pub mod tail {
     pub const ICMP_ERROR: u32 = 1;
     /// `rvs_express_v6`, which `rvs_express` goes on with, in an array of XDP's own.
     pub const EXPRESS_V6: u32 = 0;
+    /// `rvs_fragment`.
+    pub const FRAGMENT: u32 = 2;
     /// How many places there are.
     pub const PROGRAMS: u32 = 16;
 
     /// The programs by name, each with its place.
-    pub const ALL: [(&str, u32); 2] = [("rvs_newcomer", NEWCOMER), ("rvs_icmp_error", ICMP_ERROR)];
+    pub const ALL: [(&str, u32); 3] = [
+        ("rvs_newcomer", NEWCOMER),
+        ("rvs_icmp_error", ICMP_ERROR),
+        ("rvs_fragment", FRAGMENT),
+    ];
 }
 
 /// Values of the `family` fields: the IP version.

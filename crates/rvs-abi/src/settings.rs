@@ -173,7 +173,11 @@ pub struct Settings {
     pub lblc_expiration: Word32,
     /// Ticks after which lblcr takes a server away from a set that did not change.
     pub lblcr_expiration: Word32,
-    read_spare: [Word32; 3],
+    /// The daemon's device for packets that go the long way round; 0 is none.
+    pub detour_ifindex: Word32,
+    /// Tick until which the daemon is known to read from it.
+    pub detour_until: Word32,
+    read_spare: [Word32; 1],
     /// Idle time-outs in ticks.
     pub timeouts: [Word32; TIMEOUTS],
 
@@ -241,8 +245,6 @@ impl Settings {
     pub const REUSE_FIN_WAIT: u32 = 1 << 20;
     /// `drop_entry` is in force.
     pub const DROP_ENTRY: u32 = 1 << 21;
-    /// The daemon's TUN device is there: rare packets go the long way round.
-    pub const SLOW_PATH: u32 = 1 << 22;
     /// 2 to the power of this many ticks share one allowance of ICMP errors: a tick may be as short as
     /// a millisecond, and errors come in crowds.
     pub const ICMP_WINDOW_BITS: u32 = 6;

@@ -1,7 +1,8 @@
 //! The way of one packet through the director.
 
 use rvs_abi::{
-    AddressKey, Counter, Method, Role, ServiceKey, Settings, family, service::address, slot::Link,
+    AddressKey, Counter, Method, Role, ServiceKey, Settings, family, fragment::way,
+    service::address, slot::Link,
 };
 
 use crate::{
@@ -48,6 +49,16 @@ pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
 /// A packet of no known connection: the first of one, or none of ours. The result is an [`Action`] as a number.
 #[inline(always)]
 pub fn newcomer<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
+    let action = welcome(path, flow, intent);
+    // Its other fragments are the host's too.
+    if action == Action::Pass as u32 && flow.flags & Flow::FIRST_FRAGMENT != 0 {
+        path.note(flow, NONE, way::PASS);
+    }
+    action
+}
+
+#[inline(always)]
+fn welcome<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     intent.service = path.service_of(flow);
     if intent.service == NONE {
         return returning_or_pass(path, flow);
@@ -60,7 +71,7 @@ pub fn newcomer<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 
 
 /// Sends the ICMP error that a forwarding step asked for, or takes its action.
 #[inline(always)]
-fn finish<P: Path>(path: &mut P, flow: &Flow, index: u32, outcome: u32) -> u32 {
+pub(crate) fn finish<P: Path>(path: &mut P, flow: &Flow, index: u32, outcome: u32) -> u32 {
     match outcome & 15 {
         Outcome::ANSWER_CLIENT => path.answer(flow, outcome >> 4, NONE),
         Outcome::ANSWER_SERVER => path.answer(flow, outcome >> 4, index),
@@ -129,6 +140,9 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
         match (outcome >> 32) as u32 {
             OPENED => {
                 let index = outcome as u32;
+                if flow.flags & Flow::FIRST_FRAGMENT != 0 {
+                    path.note(flow, index, way::REQUEST);
+                }
                 let outcome = path.request(flow, index);
                 return finish(path, flow, index, outcome);
             }
@@ -158,6 +172,9 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     {
         let index = path.find_returning(flow);
         if index != NONE && path.advance(flow, index, Direction::Output) == SERVE {
+            if flow.flags & Flow::FIRST_FRAGMENT != 0 {
+                path.note(flow, index, way::RETURNING);
+            }
             let outcome = path.returning(flow, index);
             return finish(path, flow, index, outcome);
         }
@@ -189,27 +206,6 @@ fn stray<P: Path>(path: &P, reason: Counter) -> u32 {
 fn is_takeover<P: Path>(path: &P) -> bool {
     path.settings()
         .is_some_and(|settings| settings.flags.load() & Settings::TAKEOVER != 0)
-}
-
-/// A fragment: those of a virtual service are dropped, since half of them would go astray; others
-/// are none of the director's business. The result is an [`Action`] as a number.
-#[inline(always)]
-pub fn fragment<T: Tables>(tables: &T, flow: &Flow) -> u32 {
-    let meaning = |address: &[u32; 4]| {
-        tables.find_address(&AddressKey {
-            address: *address,
-            protocol: flow.protocol,
-            family: flow.family,
-            zero: 0,
-        })
-    };
-    let ours =
-        meaning(&flow.destination) & address::VIRTUAL | meaning(&flow.source) & address::NAT_SERVER;
-    if ours != 0 {
-        drop(tables, Counter::DropFragment)
-    } else {
-        pass(tables, Counter::PassFragment)
-    }
 }
 
 /// Counts the reason and leaves the packet to the host.

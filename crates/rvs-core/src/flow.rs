@@ -48,6 +48,8 @@ impl Flow {
     pub const FIRST_FRAGMENT: u8 = 2;
     /// A super-packet that the sender's kernel, or GRO, left for later segmentation.
     pub const SEGMENTED: u8 = 4;
+    /// A fragment beyond the first.
+    pub const LATER_FRAGMENT: u8 = 8;
 
     /// Whether the packet is IPv6.
     #[inline(always)]

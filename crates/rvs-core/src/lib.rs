@@ -25,10 +25,12 @@
 pub mod checksum;
 pub mod connection;
 pub mod decapsulate;
+pub mod detour;
 pub mod director;
 pub mod express;
 pub mod flow;
 pub mod forward;
+pub mod fragments;
 pub mod icmp;
 pub mod intent;
 pub mod packet;

@@ -107,6 +107,14 @@ pub trait Packet {
     /// Sends the packet to `hop`, which fills in the link addresses.
     fn transmit(&mut self, hop: &Hop) -> Action;
 
+    /// The interface that the packet came in by.
+    fn came_by(&self) -> u32 {
+        0
+    }
+
+    /// Sends the packet to the daemon's device `ifindex`, with `ticket` in the place of its link addresses.
+    fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action;
+
     /// Sends the packet back where it came from, link addresses exchanged.
     fn bounce(&mut self) -> Action;
 }

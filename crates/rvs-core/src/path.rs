@@ -1,8 +1,10 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
+use rvs_abi::FragmentNote;
+
 use crate::{
     Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, director, express, forward,
-    icmp, parse, room, schedule, service, state,
+    fragments, icmp, parse, room, schedule, service, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -123,8 +125,18 @@ pub trait Path: Packet + Tables + Sized {
         icmp::answer(self, flow, what, index)
     }
 
-    /// See [`director::fragment`].
-    fn fragment(&self, flow: &Flow) -> u32 {
-        director::fragment(self, flow)
+    /// See [`fragments::fragment`]. In the kernel this is another program, which does not come back.
+    fn fragment(&mut self, flow: &Flow) -> u32 {
+        fragments::fragment(self, flow)
+    }
+
+    /// See [`fragments::note`].
+    fn note(&self, flow: &Flow, index: u32, way: u32) -> u32 {
+        fragments::note(self, flow, index, way)
+    }
+
+    /// See [`fragments::recall`].
+    fn recall(&self, flow: &Flow, note: &mut FragmentNote) -> u32 {
+        fragments::recall(self, flow, note)
     }
 }

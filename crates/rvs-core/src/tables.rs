@@ -1,7 +1,8 @@
 //! The director's memory: services, servers, connections, settings, clock and counters.
 
 use rvs_abi::{
-    AddressKey, Counter, Role, Server, Service, ServiceKey, Settings, Slot4, Slot6, Word32,
+    AddressKey, Counter, FragmentKey, FragmentNote, Role, Server, Service, ServiceKey, Settings,
+    Slot4, Slot6, Word32,
 };
 use rvs_table::{Hash, HashKey, Place, Record, Store};
 
@@ -46,6 +47,12 @@ pub trait Tables {
 
     /// What an address means for fragments (see [`rvs_abi::service::address`]).
     fn find_address(&self, key: &AddressKey) -> u32;
+
+    /// What the first fragment of this packet left.
+    fn find_note(&self, key: &FragmentKey) -> Option<FragmentNote>;
+
+    /// Leaves a note for the later fragments of this packet.
+    fn put_note(&self, key: &FragmentKey, note: &FragmentNote);
 
     /// An IPv4 slot.
     fn slot4(&self, index: u32) -> Option<&Slot4>;

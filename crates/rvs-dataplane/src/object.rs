@@ -16,8 +16,8 @@ use aya::{
     programs::{Program, ProgramError, ProgramFd, SchedClassifier, Xdp},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Device, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
-    Word64, tail,
+    AddressKey, COUNTERS, Device, FragmentKey, FragmentNote, Server, ServerStats, Service,
+    ServiceKey, Settings, Slot4, Slot6, Word64, tail,
 };
 use rvs_config::Director;
 
@@ -67,7 +67,7 @@ impl Sizes {
     }
 
     /// Name, key size, value size and entries of each map.
-    fn maps(self) -> [(&'static str, u32, u32, u32); 15] {
+    fn maps(self) -> [(&'static str, u32, u32, u32); 16] {
         let word = size_of::<u32>() as u32;
         let array = |name, value: usize, entries| (name, word, value as u32, entries);
         [
@@ -91,6 +91,12 @@ impl Sizes {
             array("SERVICE_BASE", size_of::<ServerStats>(), SERVICE_BASES),
             array("PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
             array("EXPRESS_PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
+            (
+                "FRAGMENTS",
+                size_of::<FragmentKey>() as u32,
+                size_of::<FragmentNote>() as u32,
+                rvs_abi::fragment::NOTES,
+            ),
         ]
     }
 

@@ -31,8 +31,7 @@ macro_rules! insertion {
         #[inline(never)]
         pub extern "C" fn $restore_stage(insertion: *const Insertion) -> u32 {
             // SAFETY: as above.
-            unsafe { insertion.as_ref() }
-                .map_or(0, |insertion| restore::$restore(&Maps, insertion))
+            unsafe { insertion.as_ref() }.map_or(0, |insertion| restore::$restore(&Maps, insertion))
         }
 
         #[unsafe(no_mangle)]

@@ -1,7 +1,7 @@
 //! The kernel side: binds `rvs-core` to BPF contexts and maps. It decides nothing itself.
 //!
-//! Programs: `rvs_ingress` (tc, the whole way), which goes on by a tail call to `rvs_newcomer` and
-//! `rvs_icmp_error` (each verified for itself, with a stack of its own); `rvs_express` (XDP, the express way),
+//! Programs: `rvs_ingress` (tc, the whole way), which goes on by a tail call to `rvs_newcomer`,
+//! `rvs_icmp_error` and `rvs_fragment` (each verified for itself, with a stack of its own); `rvs_express` (XDP, the express way),
 //! `rvs_decapsulate` (tc, on tunnel-mode real servers), and three that user space runs itself
 //! (`BPF_PROG_TEST_RUN`): `rvs_sweep`, `rvs_insert`, `rvs_clock`.
 //!
@@ -26,7 +26,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::Counter;
-use rvs_core::{Action, decapsulate, director, express};
+use rvs_core::{Action, decapsulate, director, express, fragments};
 
 /// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
 /// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
@@ -68,6 +68,16 @@ pub fn rvs_icmp_error(context: TcContext) -> i32 {
     let mut path = skb::Skb::new(context.skb.skb);
     match maps::flow() {
         Some(flow) => verdict(director::icmp_error(&mut path, flow)),
+        None => NEXT,
+    }
+}
+
+/// The director, where `rvs_ingress` found a fragment.
+#[classifier]
+pub fn rvs_fragment(context: TcContext) -> i32 {
+    let mut path = skb::Skb::new(context.skb.skb);
+    match maps::flow() {
+        Some(flow) => verdict(fragments::fragment(&mut path, flow)),
         None => NEXT,
     }
 }

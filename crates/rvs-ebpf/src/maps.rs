@@ -9,12 +9,12 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MMAPABLE, xdp_md},
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_loop},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, Device, Server, ServerStats, Service, ServiceKey, Settings,
-    Slot4, Slot6, Word32, Word64, device, sweep::Insertion,
+    AddressKey, COUNTERS, Counter, Device, FragmentKey, FragmentNote, Server, ServerStats, Service,
+    ServiceKey, Settings, Slot4, Slot6, Word32, Word64, device, sweep::Insertion,
 };
 use rvs_core::{
     Flow, Intent,
@@ -50,6 +50,11 @@ static SERVER_BASE: Array<ServerStats> = Array::with_max_entries(4096, BPF_F_MMA
 #[map]
 static SERVICE_BASE: Array<ServerStats> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 
+/// What first fragments leave for the later ones.
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentNote> =
+    LruHashMap::with_max_entries(rvs_abi::fragment::NOTES, 0);
+
 /// The flow of the packet at hand, off the stack. Programs of one CPU do not interrupt each other
 /// where they use it: all run in the receive softirq.
 #[map]
@@ -69,8 +74,7 @@ static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(rvs_abi::tail::PR
 
 /// The same for XDP.
 #[map]
-static EXPRESS_PROGRAMS: ProgramArray =
-    ProgramArray::with_max_entries(rvs_abi::tail::PROGRAMS, 0);
+static EXPRESS_PROGRAMS: ProgramArray = ProgramArray::with_max_entries(rvs_abi::tail::PROGRAMS, 0);
 
 /// The tables, as the maps hold them.
 pub struct Maps;
@@ -176,6 +180,18 @@ pub fn find_service(key: &ServiceKey) -> Option<u32> {
 pub fn find_address(key: &AddressKey) -> u32 {
     // SAFETY: as in `find_service`.
     ADDRESSES.get_ptr(key).map_or(0, |value| unsafe { *value })
+}
+
+#[inline(always)]
+pub fn find_note(key: &FragmentKey) -> Option<FragmentNote> {
+    // SAFETY: integers; one that is overwritten meanwhile is of the same packet.
+    FRAGMENTS.get_ptr(key).map(|value| unsafe { *value })
+}
+
+#[inline(always)]
+pub fn put_note(key: &FragmentKey, note: &FragmentNote) {
+    // Where there is no memory, the later fragments find nothing, which is counted.
+    let _ = FRAGMENTS.insert(key, note, 0);
 }
 
 /// One of four words. The mask is written in assembly, since the compiler knows that it changes
@@ -287,6 +303,14 @@ macro_rules! tables_by_maps {
             #[inline(always)]
             fn find_address(&self, key: &rvs_abi::AddressKey) -> u32 {
                 $crate::maps::find_address(key)
+            }
+            #[inline(always)]
+            fn find_note(&self, key: &rvs_abi::FragmentKey) -> Option<rvs_abi::FragmentNote> {
+                $crate::maps::find_note(key)
+            }
+            #[inline(always)]
+            fn put_note(&self, key: &rvs_abi::FragmentKey, note: &rvs_abi::FragmentNote) {
+                $crate::maps::put_note(key, note);
             }
             #[inline(always)]
             fn slot4(&self, index: u32) -> Option<&rvs_abi::Slot4> {

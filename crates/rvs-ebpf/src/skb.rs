@@ -238,6 +238,22 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn came_by(&self) -> u32 {
+        // SAFETY: as in `packet_type`.
+        unsafe { (*self.context).ifindex }
+    }
+
+    #[inline(always)]
+    fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action {
+        if !self.store(0, ticket.as_ptr().cast(), 12) {
+            return Action::Drop;
+        }
+        // SAFETY: plain numbers.
+        unsafe { bpf_redirect(ifindex, 0) };
+        Action::Transmit
+    }
+
+    #[inline(always)]
     fn bounce(&mut self) -> Action {
         let Some(m) = self.read::<12>(0) else {
             return Action::Drop;

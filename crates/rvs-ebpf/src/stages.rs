@@ -10,11 +10,11 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, director, forward, icmp, parse,
-    room, schedule, service, state,
+    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, director, forward, fragments,
+    icmp, parse, room, schedule, service, state,
 };
 
-use rvs_abi::{Counter, tail};
+use rvs_abi::{Counter, FragmentNote, tail};
 
 use crate::{
     insertion,
@@ -118,8 +118,17 @@ impl Path for Skb {
         rvs_answer(self.context, flow, what, index)
     }
     #[inline(always)]
-    fn fragment(&self, flow: &Flow) -> u32 {
-        rvs_fragment(flow)
+    fn fragment(&mut self, _flow: &Flow) -> u32 {
+        maps::go_on(self.context, tail::FRAGMENT);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn note(&self, flow: &Flow, index: u32, way: u32) -> u32 {
+        rvs_note(self.context, flow, index, way)
+    }
+    #[inline(always)]
+    fn recall(&self, flow: &Flow, note: &mut FragmentNote) -> u32 {
+        rvs_recall(self.context, flow, note)
     }
 }
 
@@ -168,7 +177,7 @@ packet_stage!(rvs_follow, icmp::follow);
 packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
 packet_stage!(rvs_answer, icmp::answer, what: u32, index: u32);
-table_stage!(rvs_fragment, director::fragment => u32, Action::Drop as u32);
+packet_stage!(rvs_note, note, index: u32, way: u32);
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -198,6 +207,21 @@ extern "C" fn rvs_ask(skb: *mut __sk_buff, flow: *const Flow, server: u32, hop: 
         (Some(flow), Some(hop)) => forward::ask(&Skb::new(skb), flow, server, hop),
         _ => 0,
     }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_recall(skb: *mut __sk_buff, flow: *const Flow, note: *mut FragmentNote) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), note.as_mut()) } {
+        (Some(flow), Some(note)) => fragments::recall(&Skb::new(skb), flow, note),
+        _ => fragments::UNKNOWN,
+    }
+}
+
+#[inline(always)]
+fn note(skb: &mut Skb, flow: &Flow, index: u32, way: u32) -> u32 {
+    fragments::note(skb, flow, index, way)
 }
 
 #[inline(always)]

@@ -2,7 +2,10 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{bindings::xdp_md, helpers::generated::{bpf_redirect, bpf_xdp_adjust_head}};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::generated::{bpf_redirect, bpf_xdp_adjust_head},
+};
 use rvs_core::{Action, ChecksumChange, Flow, Hop, Packet, Path, checksum, forward};
 
 use rvs_abi::tail;
@@ -261,6 +264,12 @@ impl Packet for Xdp {
             bpf_redirect(hop.ifindex, 0);
         }
         Action::Transmit
+    }
+
+    // Nor sends anything the long way round.
+    #[inline(always)]
+    fn detour(&mut self, _ifindex: u32, _ticket: &[u32; 3]) -> Action {
+        Action::Pass
     }
 
     #[inline(always)]

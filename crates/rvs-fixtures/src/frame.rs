@@ -15,6 +15,8 @@ pub enum Sent {
     To(Hop),
     /// Back where it came from.
     Back,
+    /// The long way round, by the daemon's device.
+    Detour(u32),
 }
 
 /// Whether a transport checksum is whole.
@@ -240,6 +242,14 @@ impl Packet for Frame {
             return Action::Drop;
         }
         self.sent = Some(Sent::To(*hop));
+        Action::Transmit
+    }
+
+    fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action {
+        if !self.write_words(0, ticket) {
+            return Action::Drop;
+        }
+        self.sent = Some(Sent::Detour(ifindex));
         Action::Transmit
     }
 

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, Server, ServerStats, Service, ServiceKey, Settings, Slot4,
-    Slot6, Word32,
+    AddressKey, COUNTERS, Counter, FragmentKey, FragmentNote, Server, ServerStats, Service,
+    ServiceKey, Settings, Slot4, Slot6, Word32,
 };
 use rvs_core::{Tables, tables::Traffic};
 
@@ -31,6 +31,7 @@ pub struct Memory {
     pub now: Cell<u32>,
     /// What [`Tables::random`] goes on from.
     pub random: Cell<u64>,
+    notes: RefCell<Vec<(FragmentKey, FragmentNote)>>,
     counts: RefCell<Vec<u64>>,
     stats: RefCell<Vec<ServerStats>>,
 }
@@ -93,6 +94,18 @@ impl Tables for Memory {
             .iter()
             .find(|(candidate, _)| candidate == key);
         found.map_or(0, |(_, meaning)| *meaning)
+    }
+
+    fn find_note(&self, key: &FragmentKey) -> Option<FragmentNote> {
+        let notes = self.notes.borrow();
+        let found = notes.iter().find(|(candidate, _)| candidate == key);
+        found.map(|(_, note)| *note)
+    }
+
+    fn put_note(&self, key: &FragmentKey, note: &FragmentNote) {
+        let mut notes = self.notes.borrow_mut();
+        notes.retain(|(candidate, _)| candidate != key);
+        notes.push((*key, *note));
     }
 
     fn slot4(&self, index: u32) -> Option<&Slot4> {

@@ -1,7 +1,8 @@
 //! The core, run natively.
 
 use rvs_abi::{
-    AddressKey, Counter, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
+    AddressKey, Counter, FragmentKey, FragmentNote, Server, ServerStats, Service, ServiceKey,
+    Settings, Slot4, Slot6,
 };
 use rvs_core::{
     Action, ChecksumChange, Flow, Hop, Packet, Path, Tables, director, express, tables::Traffic,
@@ -62,6 +63,12 @@ impl Tables for Native<'_> {
     fn find_address(&self, key: &AddressKey) -> u32 {
         self.memory.find_address(key)
     }
+    fn find_note(&self, key: &FragmentKey) -> Option<FragmentNote> {
+        self.memory.find_note(key)
+    }
+    fn put_note(&self, key: &FragmentKey, note: &FragmentNote) {
+        self.memory.put_note(key, note);
+    }
     fn slot4(&self, index: u32) -> Option<&Slot4> {
         self.memory.slot4(index)
     }
@@ -121,6 +128,9 @@ impl Packet for Native<'_> {
     }
     fn transmit(&mut self, hop: &Hop) -> Action {
         self.frame.transmit(hop)
+    }
+    fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action {
+        self.frame.detour(ifindex, ticket)
     }
     fn bounce(&mut self) -> Action {
         self.frame.bounce()

@@ -79,6 +79,9 @@ pub struct ServiceSpec {
     pub servers: Vec<ServerSpec>,
 }
 
+/// The number of the daemon's device, where there is one.
+const DETOUR: u32 = 4242;
+
 /// A director.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -94,6 +97,8 @@ pub struct World {
     pub quarantine: u32,
     /// Whether connections are idle as soon as they are made.
     pub idle_at_once: bool,
+    /// Whether the daemon takes packets that go the long way round.
+    pub detours: bool,
 }
 
 impl World {
@@ -106,6 +111,7 @@ impl World {
             icmp_burst: 1000,
             quarantine: 1_000_000_000,
             idle_at_once: false,
+            detours: false,
         }
     }
 
@@ -168,6 +174,11 @@ impl World {
     pub fn memory(&self, surroundings: &Surroundings) -> Memory {
         let mut memory = Memory::default();
         memory.settings = self.settings();
+        if self.detours {
+            memory.settings.detour_ifindex.store(DETOUR);
+            let until = surroundings.now.wrapping_add(1 << 30);
+            memory.settings.detour_until.store(until);
+        }
         memory.now.set(surroundings.now);
         memory.random.set(0x1234_5678_9abc_def1);
         memory

@@ -36,7 +36,8 @@ pub(super) fn rewrite<P: Packet>(
         new_ports: rewrite.ports,
         is_udp,
     };
-    packet.change_checksum(&change)
+    // The transport header, with ports and checksum, is in the first fragment.
+    (flow.flags & Flow::LATER_FRAGMENT != 0 || packet.change_checksum(&change))
         && if flow.is_v6() {
             write_v6(packet, flow, rewrite, side)
         } else {
@@ -61,6 +62,9 @@ fn write_v4<P: Packet>(
         Side::Destination => (flow.source[0], rewrite.address[0]),
     };
     let age = age_word(ttl, flow.protocol, sum);
+    if flow.flags & Flow::LATER_FRAGMENT != 0 {
+        return packet.write_words(flow.network + 8, &[age, source, destination]);
+    }
     if flow.transport == flow.network + 20 {
         return packet.write_words(flow.network + 8, &[age, source, destination, rewrite.ports]);
     }
@@ -76,5 +80,6 @@ fn write_v6<P: Packet>(packet: &mut P, flow: &Flow, rewrite: &Rewrite, side: Sid
     };
     packet.write(flow.network + 7, &[flow.ttl.wrapping_sub(1)])
         && packet.write_words(flow.network + offset, &rewrite.address)
-        && packet.write_words(flow.transport, &[rewrite.ports])
+        && (flow.flags & Flow::LATER_FRAGMENT != 0
+            || packet.write_words(flow.transport, &[rewrite.ports]))
 }

@@ -35,7 +35,9 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     }
     let switched = flow.protocol == protocol::TCP || flow.protocol == protocol::UDP;
     if fragment & 0x3fff != 0 {
-        if fragment & 0x1fff == 0 && switched && transport::ports(packet, flow) {
+        if fragment & 0x1fff != 0 {
+            flow.flags |= Flow::LATER_FRAGMENT;
+        } else if switched && transport::first(packet, flow) {
             flow.flags |= Flow::FIRST_FRAGMENT;
         }
         return FRAGMENT;

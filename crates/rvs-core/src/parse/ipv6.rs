@@ -49,7 +49,9 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
                     flow.protocol = next;
                     flow.transport = network + skipped + 8;
                     let switched = next == protocol::TCP || next == protocol::UDP;
-                    if place & 0xfff8 == 0 && switched && transport::ports(packet, flow) {
+                    if place & 0xfff8 != 0 {
+                        flow.flags |= Flow::LATER_FRAGMENT;
+                    } else if switched && transport::first(packet, flow) {
                         flow.flags |= Flow::FIRST_FRAGMENT;
                     }
                     return FRAGMENT;

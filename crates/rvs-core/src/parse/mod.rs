@@ -15,7 +15,8 @@ pub const TRANSPORT: u32 = 0;
 pub const ICMP_ERROR: u32 = 1;
 /// Any other ICMP.
 pub const ICMP_OTHER: u32 = 2;
-/// A fragment; ports are known where [`Flow::FIRST_FRAGMENT`] is set.
+/// A fragment; ports are known where [`Flow::FIRST_FRAGMENT`] is set. One with neither that nor
+/// [`Flow::LATER_FRAGMENT`] is a first one that hides them.
 pub const FRAGMENT: u32 = 3;
 /// Not IP, or a transport that is not switched.
 pub const OTHER: u32 = 4;

@@ -50,12 +50,20 @@ pub(super) fn parse<P: Packet>(
     TRANSPORT
 }
 
-/// Reads only the ports.
+/// Reads what a first fragment shows of its header, which must be the whole of it (RFC 1858, RFC 7112).
 #[inline(always)]
-pub(super) fn ports<P: Packet>(packet: &P, flow: &mut Flow) -> bool {
-    let Some(ports) = packet.read_words::<1>(flow.transport) else {
+pub(super) fn first<P: Packet>(packet: &P, flow: &mut Flow) -> bool {
+    if flow.is_tcp() {
+        let Some(header) = packet.read_words::<5>(flow.transport) else {
+            return false;
+        };
+        flow.ports = header[0];
+        flow.tcp_flags = (header[3] >> 8) as u8;
+        return header[3] >> 4 & 0xf >= 5;
+    }
+    let Some(header) = packet.read_words::<2>(flow.transport) else {
         return false;
     };
-    flow.ports = ports[0];
+    flow.ports = header[0];
     true
 }

@@ -402,6 +402,9 @@ impl Packet for TunnelEnd {
     fn transmit(&mut self, hop: &Hop) -> Action {
         self.frame.transmit(hop)
     }
+    fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action {
+        self.frame.detour(ifindex, ticket)
+    }
     fn bounce(&mut self) -> Action {
         self.frame.bounce()
     }

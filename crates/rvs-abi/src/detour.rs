@@ -1,0 +1,45 @@
+//! What the kernel side tells the daemon about a packet that goes the long way round: twelve bytes in the
+//! place of the link addresses.
+
+/// The words where a frame's link addresses were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticket {
+    /// [`Ticket::FRAGMENT`] or another reason.
+    pub kind: u8,
+    /// The slot that the packet found.
+    pub index: u32,
+    /// That slot's generation.
+    pub generation: u32,
+}
+
+impl Ticket {
+    /// A fragment that came before its first.
+    pub const FRAGMENT: u8 = 1;
+    /// What an FTP control connection says.
+    pub const FTP: u8 = 2;
+
+    /// A unicast address of nobody's, and "RV".
+    const MAGIC: u32 = 0x0056_5202;
+
+    /// As words.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 3] {
+        [
+            Self::MAGIC | (self.kind as u32) << 24,
+            self.index,
+            self.generation,
+        ]
+    }
+
+    /// From words, if they are a ticket.
+    pub const fn from_words(words: [u32; 3]) -> Option<Self> {
+        if words[0] & 0x00ff_ffff != Self::MAGIC {
+            return None;
+        }
+        Some(Self {
+            kind: (words[0] >> 24) as u8,
+            index: words[1],
+            generation: words[2],
+        })
+    }
+}
