@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Realserver(crate::realserver::Args),
     /// Look for what would keep a director or a real server from working
     Doctor(crate::doctor::Args),
+    /// Watch services, servers and moving counters
+    Top(crate::top::Args),
     #[command(flatten)]
     Ask(Ask),
 }

@@ -15,6 +15,7 @@ mod selection;
 #[cfg(test)]
 mod served;
 mod show;
+mod top;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -57,6 +58,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
         }
         cli::Command::Realserver(args) => realserver::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
+        cli::Command::Top(args) => top::run(&args, &selection, form),
         cli::Command::Ask(command) => commands::run(&command, &selection, form),
     }
 }

@@ -295,12 +295,13 @@ fn utc(seconds: u64) -> String {
 }
 
 fn fill(used: u64, slots: u64) -> String {
-    let tenths = used.saturating_mul(1000).checked_div(slots).unwrap_or(0);
-    format!(
-        "{used} of {slots} slots used ({}.{} %)",
-        tenths / 10,
-        tenths % 10
-    )
+    format!("{used} of {slots} slots used ({})", percent(used, slots))
+}
+
+/// A part of a whole, like `12.3 %`.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    let tenths = part.saturating_mul(1000).checked_div(whole).unwrap_or(0);
+    format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
 fn from(origin: Origin) -> &'static str {
@@ -310,14 +311,16 @@ fn from(origin: Origin) -> &'static str {
     }
 }
 
-fn forward(server: &Server) -> String {
+/// How a server is reached.
+pub(crate) fn forward(server: &Server) -> String {
     match server.local {
         true => "local".to_owned(),
         false => server.method.to_string(),
     }
 }
 
-fn state(server: &Server) -> &'static str {
+/// How a server stands.
+pub(crate) fn state(server: &Server) -> &'static str {
     match (server.removed, server.weight.get()) {
         (true, _) => "removed",
         (false, 0) => "quiesced",
