@@ -254,7 +254,7 @@ fn cells(row: Row<'_>) -> (String, [String; 10], Style) {
     let (name, forward, weight, open, rates, state, style) = match row {
         Row::Service(service) => (
             named(service),
-            service.scheduler.to_string(),
+            service.options.scheduler.to_string(),
             String::new(),
             [service.active, service.inactive],
             service.rates,
