@@ -67,6 +67,8 @@ counters! {
     DropTooBig, "drop_too_big", Drop, "Larger than the path's MTU, and no answer was due.";
     DropTakeover, "drop_takeover", Drop, "Of no known connection, while an older director's are being taken over; it will be repeated.";
     DropProgram, "drop_program", Drop, "The program that goes on with such packets is missing.";
+    DropServerGone, "drop_server_gone", Drop, "The connection's server was removed, and the connection waits for its return (expire_nodest_conn off).";
+    DropNoConnection, "drop_no_connection", Drop, "A NAT server's packet of no known connection, while the server is told so (nat_icmp_send).";
     DropInactive, "drop_inactive", Drop, "A new connection while the director is inactive.";
     AnswerTooBig, "answer_too_big", Answer, "Larger than the path's MTU: fragmentation needed, or packet too big, was sent.";
     AnswerTtl, "answer_ttl", Answer, "Time to live used up: time exceeded was sent.";

@@ -175,7 +175,7 @@ pub struct ServiceKey {
     pub family: u8,
 }
 
-/// The key of the address index, which tells whether fragments concern the director.
+/// The key of the address index, which tells whether packets of no service and no connection concern the director.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct AddressKey {
@@ -185,14 +185,18 @@ pub struct AddressKey {
     pub protocol: u8,
     /// IP version.
     pub family: u8,
-    /// Zero.
-    pub zero: u16,
+    /// A NAT server's port as it lies in a packet; 0 is the address alone.
+    pub port: u16,
 }
 
 /// Values of the address index: bits.
 pub mod address {
     /// The address of a virtual service of the protocol.
     pub const VIRTUAL: u32 = 1;
-    /// The address of a NAT server of the protocol.
+    /// The address of a NAT server of the protocol; with the port in the key, one that serves there.
     pub const NAT_SERVER: u32 = 2;
+    /// The bits that say what an address is.
+    pub const BITS: u32 = 3;
+    /// Where the key has a port: the server's index lies above this bit.
+    pub const SERVER_SHIFT: u32 = 8;
 }

@@ -245,6 +245,13 @@ impl Settings {
     pub const REUSE_FIN_WAIT: u32 = 1 << 20;
     /// `drop_entry` is in force.
     pub const DROP_ENTRY: u32 = 1 << 21;
+    /// What is set where nothing else was said.
+    pub const DEFAULTS: u32 = Self::EXPIRE_NODEST
+        | Self::EXPIRE_QUIESCENT
+        | Self::REUSE
+        | Self::REUSE_FIN_WAIT
+        | Self::PMTU_DISC
+        | Self::SNAT_REROUTE;
     /// 2 to the power of this many ticks share one allowance of ICMP errors: a tick may be as short as
     /// a millisecond, and errors come in crowds.
     pub const ICMP_WINDOW_BITS: u32 = 6;

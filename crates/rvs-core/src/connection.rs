@@ -9,7 +9,7 @@ use rvs_table::{Hash, Inserted, Key, Record, Store, pair_of, tag};
 use crate::{
     Flow, Intent, NONE, Tables,
     flow::first_words,
-    state,
+    state::{self, counts},
     tables::{Connections4, Connections6, Traffic},
 };
 
@@ -124,7 +124,7 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return outcome(RACE, NONE);
     };
     let now = tables.now();
-    let first = state::first_state(flow, method) | intent.state;
+    let first = state::first_state(tables, flow, method) | intent.state;
     let record = Record {
         client: first_words(&flow.source),
         virtual_address: first_words(&flow.destination),
@@ -145,7 +145,8 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
             index: slot,
             spilled,
         } => {
-            state::acquire(server, first);
+            let control = counts::control(intent.control, intent.control_generation);
+            tables.enter(index, first, control, N as u32);
             tables.account(index, Traffic::Connection);
             if spilled {
                 tables.count(Counter::Spilled);

@@ -1,16 +1,17 @@
 //! The way of one packet through the director.
 
 use rvs_abi::{
-    AddressKey, Counter, Method, Role, ServiceKey, Settings, family, fragment::way,
+    AddressKey, Counter, Method, Role, Service, ServiceKey, Settings, family, fragment::way,
     service::address, slot::Link,
 };
 
 use crate::{
     Action, Direction, Flow, Intent, NONE, Path, Tables,
     connection::{self, FULL, OPENED, RACE, REPLY_TAKEN},
+    flow::tcp,
     forward::Outcome,
-    icmp, parse,
-    state::SERVE,
+    icmp, parse, service,
+    state::{HELD, SERVE},
 };
 
 /// How many servers are tried where each already has a connection with the client's address and port.
@@ -32,14 +33,23 @@ pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
 
     let index = path.find(flow);
     if index != NONE {
-        if connection::role_of(path, flow, index) == Role::Reply {
-            if path.advance(flow, index, Direction::Output) == SERVE {
+        let fate = if connection::role_of(path, flow, index) == Role::Reply {
+            let fate = path.advance(flow, index, Direction::Output);
+            if fate == SERVE {
                 let outcome = path.reply(flow, index);
                 return finish(path, flow, index, outcome);
             }
-        } else if path.advance(flow, index, Direction::Input) == SERVE {
-            let outcome = path.request(flow, index);
-            return finish(path, flow, index, outcome);
+            fate
+        } else {
+            let fate = path.advance(flow, index, Direction::Input);
+            if fate == SERVE {
+                let outcome = path.request(flow, index);
+                return finish(path, flow, index, outcome);
+            }
+            fate
+        };
+        if fate == HELD {
+            return drop(path, Counter::DropServerGone);
         }
     }
 
@@ -63,10 +73,31 @@ fn welcome<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if intent.service == NONE {
         return returning_or_pass(path, flow);
     }
-    if !flow.begins() {
+    if !begins(path, flow, intent.service) {
         return stray(path, Counter::PassNoConnection);
     }
     open(path, flow, intent)
+}
+
+/// Whether the packet may begin a connection of the service.
+#[inline(always)]
+fn begins<T: Tables>(tables: &T, flow: &Flow, service: u32) -> bool {
+    if flow.begins() {
+        return true;
+    }
+    if !flow.is_tcp() || flow.tcp_flags & tcp::RST != 0 {
+        return false;
+    }
+    let sloppy = tables
+        .settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::SLOPPY_TCP != 0);
+    // IPVS takes SYN and ACK together, which is how the client answers a server's active FTP data connection.
+    let answers = flow.tcp_flags & tcp::SYN != 0
+        && (flow.ports >> 16 == u32::from(service::FTP_DATA)
+            || tables
+                .service(service)
+                .is_some_and(|service| service.flags.load() & Service::EXACT != 0));
+    sloppy || answers
 }
 
 /// Sends the ICMP error that a forwarding step asked for, or takes its action.
@@ -171,22 +202,43 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
         .is_some()
     {
         let index = path.find_returning(flow);
-        if index != NONE && path.advance(flow, index, Direction::Output) == SERVE {
-            if flow.flags & Flow::FIRST_FRAGMENT != 0 {
-                path.note(flow, index, way::RETURNING);
+        if index != NONE {
+            let fate = path.advance(flow, index, Direction::Output);
+            if fate == SERVE {
+                if flow.flags & Flow::FIRST_FRAGMENT != 0 {
+                    path.note(flow, index, way::RETURNING);
+                }
+                let outcome = path.returning(flow, index);
+                return finish(path, flow, index, outcome);
             }
-            let outcome = path.returning(flow, index);
-            return finish(path, flow, index, outcome);
+            if fate == HELD {
+                return drop(path, Counter::DropServerGone);
+            }
         }
     }
-    let key = AddressKey {
+    let mut key = AddressKey {
         address: flow.source,
         protocol: flow.protocol,
         family: flow.family,
-        zero: 0,
+        port: 0,
     };
     if is_takeover(path) && path.find_address(&key) & address::NAT_SERVER != 0 {
         return drop(path, Counter::DropTakeover);
+    }
+    let tells = path
+        .settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::NAT_ICMP_SEND != 0);
+    if tells && !(flow.is_tcp() && flow.tcp_flags & tcp::RST != 0) {
+        key.port = flow.ports as u16;
+        let meaning = path.find_address(&key);
+        if meaning & address::NAT_SERVER != 0 {
+            path.count(Counter::DropNoConnection);
+            return path.answer(
+                flow,
+                icmp::UNREACHABLE,
+                meaning >> address::SERVER_SHIFT | icmp::OF_SERVER,
+            );
+        }
     }
     pass(path, Counter::PassNoService)
 }

@@ -115,7 +115,9 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     };
     if way == Way::Reply {
         let family = u32::from(flow.family);
-        if !path.route(family, &flow.destination, &rewrite.address, &mut hop) {
+        if !forward::reroutes(path)
+            || !path.route(family, &flow.destination, &rewrite.address, &mut hop)
+        {
             return None;
         }
     } else {

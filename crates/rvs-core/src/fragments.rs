@@ -67,7 +67,7 @@ fn is_ours<T: Tables>(tables: &T, flow: &Flow) -> bool {
             address: *address,
             protocol: flow.protocol,
             family: flow.family,
-            zero: 0,
+            port: 0,
         })
     };
     meaning(&flow.destination) & address::VIRTUAL != 0

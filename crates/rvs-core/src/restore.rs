@@ -10,7 +10,7 @@ use crate::{
     NONE, Tables,
     connection::{address_of, end_closed, find_in},
     flow::first_words,
-    state,
+    state::{self, counts},
     tables::{Connections4, Connections6},
 };
 
@@ -159,7 +159,8 @@ fn insert<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     };
     match rvs_table::insert(store, &record, tables.now()) {
         Inserted::New { .. } => {
-            state::acquire(server, insertion.state);
+            let control = counts::control(NONE, NO_CONTROL);
+            tables.enter(insertion.server, insertion.state, control, N as u32);
             MADE
         }
         Inserted::Exists(_) => EXISTS,

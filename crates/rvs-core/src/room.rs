@@ -5,7 +5,7 @@
 //! ones, so it is the client's next try that finds them free.
 
 use rvs_abi::{
-    Counter, Role, Slot,
+    Counter, Role, Server, Slot,
     slot::{Link, State},
 };
 use rvs_table::{Hash, Store, WINDOW, elapsed, pair_of, tag};
@@ -113,7 +113,12 @@ pub(crate) fn is_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, P
         return false;
     };
     let protocol = Link(request.head.link.load()).protocol();
-    let timeout = sweep::timeout_of(settings, protocol, State(request.head.state.load()));
+    let state = State(request.head.state.load());
+    let own = tables
+        .server(request.head.server.load())
+        .filter(|server| server.flags.load() & Server::OWN_TIMEOUTS != 0)
+        .and_then(|server| tables.service(server.service.load()));
+    let timeout = sweep::timeout_of(settings, own, protocol, state);
     elapsed(now, request.head.stamp.load(), timeout)
         && pair_of(store, request)
             .is_none_or(|(_, reply, _)| elapsed(now, reply.head.stamp.load(), timeout))

@@ -2,8 +2,8 @@
 //! tombstones become usable again, and servers that still have connections are noted.
 
 use rvs_abi::{
-    Role, Server, Settings, Slot, family, protocol,
-    settings::UDP_TIMEOUT,
+    Role, Server, Service, Settings, Slot, family, protocol,
+    settings::{SCTP_TIMEOUT, UDP_TIMEOUT},
     slot::{Link, State},
     sweep::Sweep,
 };
@@ -87,7 +87,11 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     let Some(server) = tables.server(slot.head.server.load()) else {
         return;
     };
-    if server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE {
+    let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
+    let director = tables
+        .settings()
+        .map_or(0, |settings| settings.flags.load());
+    if removed && state::expires(tables, director, server, link.protocol()) {
         if state::end(tables, store, slot, seen, now) {
             sweep.orphaned += 1;
         }
@@ -101,14 +105,20 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     }
 }
 
-/// The idle time-out, in ticks, of a connection in this state.
+/// The idle time-out, in ticks, of a connection in this state. `own` is its service, where that has time-outs of
+/// its own.
 #[inline(always)]
-pub fn timeout_of(settings: &Settings, protocol: u8, state: State) -> u32 {
-    let place = if protocol == protocol::TCP {
-        state.number() as usize
-    } else {
-        UDP_TIMEOUT
+pub fn timeout_of(settings: &Settings, own: Option<&Service>, protocol: u8, state: State) -> u32 {
+    let place = match protocol {
+        protocol::TCP => state.number() as usize,
+        protocol::SCTP => SCTP_TIMEOUT + state.number() as usize,
+        _ => UDP_TIMEOUT,
     };
+    if let Some(timeout) = own.and_then(|service| service.timeouts.get(place))
+        && timeout.load() != 0
+    {
+        return timeout.load();
+    }
     settings
         .timeouts
         .get(place)

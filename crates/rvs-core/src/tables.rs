@@ -6,6 +6,8 @@ use rvs_abi::{
 };
 use rvs_table::{Hash, HashKey, Place, Record, Store};
 
+use crate::state::counts;
+
 /// No index.
 pub const NONE: u32 = u32::MAX;
 
@@ -111,6 +113,14 @@ pub trait Tables {
         rvs_table::look_again(&Connections4(self), record, role, hash, place).pack()
     }
 
+    /// [`Store::abandon`] in the IPv4 table.
+    fn abandon4(&self, hash: Hash, place: u64, now: u32)
+    where
+        Self: Sized,
+    {
+        rvs_table::abandon(&Connections4(self), hash, place, now);
+    }
+
     /// [`Store::holds`] of the IPv6 table.
     fn holds6(&self, record: &Record<4>, role: Role, index: u32) -> bool
     where
@@ -150,6 +160,30 @@ pub trait Tables {
         Self: Sized,
     {
         rvs_table::look_again(&Connections6(self), record, role, hash, place).pack()
+    }
+
+    /// [`Store::abandon`] in the IPv6 table.
+    fn abandon6(&self, hash: Hash, place: u64, now: u32)
+    where
+        Self: Sized,
+    {
+        rvs_table::abandon(&Connections6(self), hash, place, now);
+    }
+
+    /// See [`counts::enter`].
+    fn enter(&self, server: u32, state: u32, control: u64, words: u32) -> u32
+    where
+        Self: Sized,
+    {
+        counts::enter(self, server, state, control, words)
+    }
+
+    /// See [`counts::leave`].
+    fn leave(&self, server: u32, state: u32, control: u64, words: u32) -> u32
+    where
+        Self: Sized,
+    {
+        counts::leave(self, server, state, control, words)
     }
 
     /// Counts one packet.
@@ -207,6 +241,10 @@ impl<T: Tables> Store<1, 0> for Connections4<'_, T> {
         self.0.look_again4(record, role, hash, place)
     }
     #[inline(always)]
+    fn abandon(&self, hash: Hash, place: u64, now: u32) {
+        self.0.abandon4(hash, place, now);
+    }
+    #[inline(always)]
     fn mask(&self) -> u32 {
         self.0
             .settings()
@@ -252,6 +290,10 @@ impl<T: Tables> Store<4, 7> for Connections6<'_, T> {
     #[inline(always)]
     fn look_again(&self, record: &Record<4>, role: Role, hash: Hash, place: u64) -> u64 {
         self.0.look_again6(record, role, hash, place)
+    }
+    #[inline(always)]
+    fn abandon(&self, hash: Hash, place: u64, now: u32) {
+        self.0.abandon6(hash, place, now);
     }
     #[inline(always)]
     fn mask(&self) -> u32 {

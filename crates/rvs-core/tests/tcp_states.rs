@@ -1,7 +1,7 @@
 //! Every cell of TCP's state tables against the table as it is printed for people.
 
 use rvs_abi::TcpState;
-use rvs_core::state::tcp::{Event, Table, event, is_active, next};
+use rvs_core::state::tcp::{Event, Table, event, is_active, next, next_secured};
 
 /// Columns: the state before. IPVS, `ip_vs_proto_tcp.c`.
 const PRINTED: &str = "
@@ -15,6 +15,23 @@ const PRINTED: &str = "
     out ack    ES ES SS ES FW TW CL CW LA ES ES
     out rst    CL CL SS CL CL TW CL CL CL CL CL
     io syn     SR ES ES SR SR SR SR SR SR SR SR
+    io fin     CL FW SS TW FW TW CL CW LA LI TW
+    io ack     ES ES SS ES FW TW CL CW CL LI ES
+    io rst     CL CL CL SR CL CL CL CL LA LI CL
+";
+
+/// What `secure_tcp` changes: the other cells stay (IPVS: `tcp_states_dos`).
+const SECURED: &str = "
+               NO ES SS SR FW TW CL CW LA LI SA
+    in syn     SR ES ES SR SR SR SR SR SR SR SA
+    in fin     CL CW SS TW TW TW CL CW LA LI SA
+    in ack     ES ES SS SR FW TW CL CW CL LI SA
+    in rst     CL CL CL SR CL CL CL CL LA LI CL
+    out syn    SS ES SS SA SS SS SS SS SS LI SA
+    out fin    TW FW SS TW FW TW CL TW LA LI TW
+    out ack    ES ES SS ES FW TW CL CW LA ES ES
+    out rst    CL CL SS CL CL TW CL CL CL CL CL
+    io syn     SA ES ES SR SA SA SA SA SA SA SA
     io fin     CL FW SS TW FW TW CL CW LA LI TW
     io ack     ES ES SS ES FW TW CL CW CL LI ES
     io rst     CL CL CL SR CL CL CL CL LA LI CL
@@ -39,7 +56,16 @@ fn state(letters: &str) -> TcpState {
 
 #[test]
 fn every_cell_is_as_printed() {
-    let mut lines = PRINTED.trim().lines().map(str::split_whitespace);
+    compare(PRINTED, next);
+}
+
+#[test]
+fn every_cell_of_secure_tcp_is_as_printed() {
+    compare(SECURED, next_secured);
+}
+
+fn compare(printed: &str, next: impl Fn(Table, Event, u32) -> u32) {
+    let mut lines = printed.trim().lines().map(str::split_whitespace);
     let before: Vec<TcpState> = lines.next().expect("the head").map(state).collect();
     assert_eq!(before, TcpState::ALL);
     let mut cells = 0;
@@ -130,7 +156,9 @@ fn no_number_leads_out_of_the_tables() {
                 Event::Rst,
                 Event::Nothing,
             ] {
-                assert!(next(table, event, number) < TcpState::ALL.len() as u32);
+                for next in [next, next_secured] {
+                    assert!(next(table, event, number) < TcpState::ALL.len() as u32);
+                }
             }
         }
     }

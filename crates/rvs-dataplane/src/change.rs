@@ -221,7 +221,7 @@ impl Dataplane {
             .collect();
         self.addresses = stale
             .into_iter()
-            .map(|key| ((key.address, key.protocol, key.family), 0))
+            .map(|key| ((key.address, key.protocol, key.family, key.port), 0))
             .collect();
         self.write_addresses().map_err(|error| failed(&error))
     }

@@ -51,8 +51,14 @@ impl Dataplane {
     fn connection(&self, entry: &Entry, (now, ticks): (u32, u32)) -> Option<Connection> {
         let row = self.rows.servers.get(&entry.server)?;
         let state = State(entry.state);
+        let own = self
+            .maps
+            .servers
+            .get(entry.server)
+            .filter(|server| server.flags.load() & rvs_abi::Server::OWN_TIMEOUTS != 0)
+            .and_then(|server| self.maps.services.get(server.service.load()));
         let timeout =
-            rvs_core::sweep::timeout_of(self.maps.settings.get(0)?, entry.protocol, state);
+            rvs_core::sweep::timeout_of(self.maps.settings.get(0)?, own, entry.protocol, state);
         let idle = now.wrapping_sub(entry.stamp);
         let idle = if idle >> 31 != 0 { 0 } else { idle };
         let seconds = u64::from(timeout.saturating_sub(idle) / ticks.max(1));

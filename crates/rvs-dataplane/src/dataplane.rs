@@ -189,7 +189,9 @@ impl Dataplane {
         settings
             .icmp_burst
             .store(((ICMP_PER_SECOND << Settings::ICMP_WINDOW_BITS) / self.ticks).max(1));
-        settings.flags.store(Settings::SCHEDULE);
+        settings
+            .flags
+            .store(Settings::SCHEDULE | Settings::DEFAULTS);
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use crate::{
 /// FTP's control port.
 const FTP: u16 = 21;
 
-/// Address, protocol and family, as in an [`AddressKey`], but with an order.
-pub(crate) type Address = ([u32; 4], u8, u8);
+/// Address, protocol, family and port, as in an [`AddressKey`], but with an order.
+pub(crate) type Address = ([u32; 4], u8, u8, u16);
 
 impl Dataplane {
     /// Whether the kernel's list of the service is the one that its servers give.
@@ -119,33 +119,38 @@ impl Dataplane {
                 ServiceKey::Address(key) => vec![key.protocol().number()],
                 ServiceKey::Mark(_) => Protocol::ALL.map(Protocol::number).to_vec(),
             };
-            let mut note = |address: IpAddr, bit: u32| {
+            let mut note = |address: IpAddr, port: u16, bits: u32| {
                 for protocol in &protocols {
                     let key = wire::address_key(address, *protocol);
                     *wanted
-                        .entry((key.address, key.protocol, key.family))
-                        .or_default() |= bit;
+                        .entry((key.address, key.protocol, key.family, port.to_be()))
+                        .or_insert(bits) |= bits & meaning::BITS;
                 }
             };
             if let Some(address) = row.key.address() {
-                note(address, meaning::VIRTUAL);
+                note(address, 0, meaning::VIRTUAL);
             }
-            for server in row
-                .servers
-                .iter()
-                .filter_map(|index| self.rows.servers.get(index))
-            {
+            for index in &row.servers {
+                let Some(server) = self.rows.servers.get(index) else {
+                    continue;
+                };
                 if server.server.method() == Method::Nat {
-                    note(server.server.address(), meaning::NAT_SERVER);
+                    let (address, port) = (server.server.address(), server.server.port());
+                    note(address, 0, meaning::NAT_SERVER);
+                    note(
+                        address,
+                        port,
+                        meaning::NAT_SERVER | index << meaning::SERVER_SHIFT,
+                    );
                 }
             }
         }
-        let key_of = |(address, protocol, family): Address| {
+        let key_of = |(address, protocol, family, port): Address| {
             Plain(AddressKey {
                 address,
                 protocol,
                 family,
-                zero: 0,
+                port,
             })
         };
         for (key, bits) in &wanted {

@@ -103,7 +103,7 @@ pub(crate) fn address_key(of: IpAddr, protocol: u8) -> AddressKey {
         address: words(of),
         protocol,
         family: family_of(of),
-        zero: 0,
+        port: 0,
     }
 }
 

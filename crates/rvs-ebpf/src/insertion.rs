@@ -5,6 +5,7 @@ use rvs_abi::Role;
 use rvs_abi::sweep::Insertion;
 use rvs_core::{
     Flow, Intent, Tables, connection, restore,
+    state::counts,
     tables::{Connections4, Connections6},
 };
 use rvs_table::{Check, Hash, Place, Record, Store};
@@ -15,7 +16,7 @@ macro_rules! insertion {
     (
         $words:literal, $table:ident, $slot:ident, $insert:ident, $restore:ident, $open:ident, $restore_stage:ident,
         $make_way_core:ident, $make_way_to:ident, $settle_core:ident, $settle:ident,
-        $holds:ident, $hash:ident, $claim:ident, $write:ident, $look_again:ident
+        $holds:ident, $hash:ident, $claim:ident, $write:ident, $look_again:ident, $abandon:ident
     ) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -81,6 +82,13 @@ macro_rules! insertion {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
+        pub extern "C" fn $abandon(hash: u64, place: u64, now: u32) -> u32 {
+            rvs_table::abandon(&$table(&Maps), Hash::from_bits(hash), place, now);
+            0
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
         pub extern "C" fn $write(
             record: *const Record<$words>,
             role: u32,
@@ -130,7 +138,8 @@ insertion!(
     rvs_hash4,
     rvs_claim4,
     rvs_write4,
-    rvs_look_again4
+    rvs_look_again4,
+    rvs_abandon4
 );
 insertion!(
     4,
@@ -148,8 +157,23 @@ insertion!(
     rvs_hash6,
     rvs_claim6,
     rvs_write6,
-    rvs_look_again6
+    rvs_look_again6,
+    rvs_abandon6
 );
+
+/// [`counts::enter`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_enter(server: u32, state: u32, control: u64, words: u32) -> u32 {
+    counts::enter(&Maps, server, state, control, words)
+}
+
+/// [`counts::leave`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_leave(server: u32, state: u32, control: u64, words: u32) -> u32 {
+    counts::leave(&Maps, server, state, control, words)
+}
 
 #[inline(always)]
 fn role_of(number: u32) -> Role {

@@ -37,7 +37,7 @@ static MEMBERS: Array<Word64> = Array::with_max_entries(16384, BPF_F_MMAPABLE);
 #[map]
 static SERVICE_INDEX: HashMap<ServiceKey, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
-static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(4096, 0);
+static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(16384, 0);
 #[map]
 static DEVICES: Array<Device> = Array::with_max_entries(device::DEVICES, BPF_F_MMAPABLE);
 #[map]
@@ -355,6 +355,10 @@ macro_rules! tables_by_maps {
                 $crate::insertion::rvs_look_again4(record, role as u32, hash.bits(), place)
             }
             #[inline(always)]
+            fn abandon4(&self, hash: rvs_table::Hash, place: u64, now: u32) {
+                $crate::insertion::rvs_abandon4(hash.bits(), place, now);
+            }
+            #[inline(always)]
             fn holds6(&self, record: &rvs_table::Record<4>, role: rvs_abi::Role, index: u32) -> bool {
                 $crate::insertion::rvs_holds6(record, role as u32, index) != 0
             }
@@ -379,6 +383,18 @@ macro_rules! tables_by_maps {
                 place: u64,
             ) -> u64 {
                 $crate::insertion::rvs_look_again6(record, role as u32, hash.bits(), place)
+            }
+            #[inline(always)]
+            fn abandon6(&self, hash: rvs_table::Hash, place: u64, now: u32) {
+                $crate::insertion::rvs_abandon6(hash.bits(), place, now);
+            }
+            #[inline(always)]
+            fn enter(&self, server: u32, state: u32, control: u64, words: u32) -> u32 {
+                $crate::insertion::rvs_enter(server, state, control, words)
+            }
+            #[inline(always)]
+            fn leave(&self, server: u32, state: u32, control: u64, words: u32) -> u32 {
+                $crate::insertion::rvs_leave(server, state, control, words)
             }
             #[inline(always)]
             fn count(&self, counter: rvs_abi::Counter) {

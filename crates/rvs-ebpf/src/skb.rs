@@ -277,7 +277,7 @@ impl Decapsulator for Skb {
             address: *address,
             protocol: 0,
             family,
-            zero: 0,
+            port: 0,
         };
         maps::find_address(&key) & rvs_abi::service::address::VIRTUAL != 0
     }

@@ -4,6 +4,7 @@ mod forwarding;
 mod fragments;
 mod headers;
 mod icmp;
+mod knobs;
 mod malformed;
 mod mtu;
 mod refusals;
@@ -19,6 +20,7 @@ pub fn cases() -> Vec<Case> {
         services::cases(),
         headers::cases(),
         states::cases(),
+        knobs::cases(),
         mtu::cases(),
         icmp::cases(),
         fragments::cases(),

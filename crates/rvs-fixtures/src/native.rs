@@ -187,6 +187,13 @@ impl NativeEngine {
     }
 }
 
+impl Frame {
+    /// The routes of the place that all cases share.
+    pub fn routes(surroundings: &Surroundings) -> Vec<Resolved> {
+        resolved(surroundings)
+    }
+}
+
 /// The routes with this machine's interface numbers.
 pub(crate) fn resolved(surroundings: &Surroundings) -> Vec<Resolved> {
     let resolve = |route: place::Route| Resolved {

@@ -62,6 +62,10 @@ pub struct ServerSpec {
     pub hops: Hops,
     /// Largest packet on the way there.
     pub mtu: u32,
+    /// Upper threshold of connections; 0 is none.
+    pub upper: u32,
+    /// Lower threshold.
+    pub lower: u32,
 }
 
 /// A virtual service and its servers, in the order in which schedulers walk them.
@@ -75,6 +79,18 @@ pub struct ServiceSpec {
     pub protocol: u8,
     /// Scheduler.
     pub scheduler: Scheduler,
+    /// Flags beside [`Service::IN_USE`].
+    pub flags: u32,
+    /// Ticks for which a template lives on; 0 is no persistence.
+    pub persistence: u32,
+    /// IPv4: which part of the client's address counts; IPv6: how many bits of it.
+    pub netmask: u32,
+    /// [`Service::NO_ENGINE`] or another.
+    pub engine: u32,
+    /// The firewall mark of a service by one; 0 is none.
+    pub mark: u32,
+    /// Its own time-outs: place and ticks.
+    pub timeouts: Vec<(usize, u32)>,
     /// Servers.
     pub servers: Vec<ServerSpec>,
 }
@@ -91,6 +107,8 @@ pub struct World {
     pub slots: u32,
     /// Whether new connections are scheduled.
     pub schedules: bool,
+    /// The director's other flags ([`Settings::DEFAULTS`] to begin with).
+    pub flags: u32,
     /// ICMP errors that may be sent in a window of ticks.
     pub icmp_burst: u32,
     /// Ticks for which the dead rest.
@@ -108,6 +126,7 @@ impl World {
             services: Vec::new(),
             slots: 1024,
             schedules: true,
+            flags: Settings::DEFAULTS,
             icmp_burst: 1000,
             quarantine: 1_000_000_000,
             idle_at_once: false,
@@ -122,9 +141,39 @@ impl World {
             port,
             protocol,
             scheduler: Scheduler::Rr,
+            flags: 0,
+            persistence: 0,
+            netmask: 0,
+            engine: Service::NO_ENGINE,
+            mark: 0,
+            timeouts: Vec::new(),
             servers: Vec::new(),
         });
         self
+    }
+
+    /// The last service changed.
+    pub fn with_service(mut self, change: impl FnOnce(&mut ServiceSpec)) -> Self {
+        change(self.services.last_mut().unwrap());
+        self
+    }
+
+    /// With persistence of the last service, by the client's whole address.
+    pub fn persistent(self, ticks: u32) -> Self {
+        self.with_service(|service| {
+            service.persistence = ticks;
+            service.netmask = if service.address.is_ipv6() {
+                128
+            } else {
+                u32::MAX
+            };
+        })
+    }
+
+    /// The last service is one of a firewall mark; its address only says the family.
+    pub fn marked(self, mark: u32) -> Self {
+        self.with(Settings::HAS_MARKS)
+            .with_service(|service| service.mark = mark)
     }
 
     /// With one more server of the last service, on host `host`.
@@ -137,6 +186,8 @@ impl World {
             weight: 1,
             hops: Hops::Known,
             mtu: LINK_MTU,
+            upper: 0,
+            lower: 0,
         })
     }
 
@@ -162,6 +213,18 @@ impl World {
     /// With tables of this many slots.
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// With these flags of the director too.
+    pub fn with(mut self, flags: u32) -> Self {
+        self.flags |= flags;
+        self
+    }
+
+    /// Without these flags of the director.
+    pub fn without(mut self, flags: u32) -> Self {
+        self.flags &= !flags;
         self
     }
 
@@ -202,9 +265,9 @@ impl World {
         settings.mask6.store(self.slots - 1);
         settings.quarantine.store(self.quarantine);
         settings.flags.store(if self.schedules {
-            Settings::SCHEDULE
+            self.flags | Settings::SCHEDULE
         } else {
-            0
+            self.flags
         });
         settings.ticks_per_second.store(250);
         settings.icmp_burst.store(self.icmp_burst);
@@ -231,13 +294,35 @@ impl Default for World {
 fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surroundings: &Surroundings) {
     let service = Service::default();
     let version = family_of(spec.address);
-    store(&service.address, spec.address);
-    let port = u32::from(spec.port.to_be());
-    let protocol = u32::from(spec.protocol);
+    let mut key = ServiceKey {
+        address: place::words(spec.address),
+        port: spec.port.to_be(),
+        protocol: spec.protocol,
+        family: version,
+    };
+    if spec.mark != 0 {
+        key.address = [spec.mark, 0, 0, 0];
+        (key.port, key.protocol) = (0, 0);
+    }
+    for (word, value) in service.address.iter().zip(key.address) {
+        word.store(value);
+    }
+    let (port, protocol) = (u32::from(key.port), u32::from(key.protocol));
     service
         .key
         .store(port | protocol << 16 | u32::from(version) << 24);
-    service.flags.store(Service::IN_USE);
+    let by_mark = if spec.mark == 0 { 0 } else { Service::BY_MARK };
+    let mut server_flags = 0;
+    if !spec.timeouts.is_empty() {
+        server_flags = Server::OWN_TIMEOUTS;
+    }
+    for (place, ticks) in &spec.timeouts {
+        service.timeouts[*place].store(*ticks);
+    }
+    service.flags.store(Service::IN_USE | spec.flags | by_mark);
+    service.persistence.store(spec.persistence);
+    service.netmask.store(spec.netmask);
+    service.engine.store(spec.engine);
     service.scheduler.store(spec.scheduler as u32);
     let weights = || {
         spec.servers
@@ -257,16 +342,10 @@ fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surrounding
     };
     service.members.store(region.pack());
     memory.services.push(service);
-    memory.index.push((
-        ServiceKey {
-            address: place::words(spec.address),
-            port: spec.port.to_be(),
-            protocol: spec.protocol,
-            family: version,
-        },
-        number,
-    ));
-    meaning(memory, spec.address, spec.protocol, address::VIRTUAL);
+    memory.index.push((key, number));
+    if spec.mark == 0 {
+        meaning(memory, spec.address, spec.protocol, 0, address::VIRTUAL);
+    }
     for server in &spec.servers {
         let family = if version == family::V6 {
             Family::V6
@@ -279,13 +358,16 @@ fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surrounding
         memory
             .servers
             .push(server_of(server, family, number, surroundings));
+        if let Some(entry) = memory.servers.last() {
+            entry.flags.store(entry.flags.load() | server_flags);
+        }
         if server.method == Method::Nat {
-            meaning(
-                memory,
-                family.server(server.host),
-                spec.protocol,
-                address::NAT_SERVER,
-            );
+            let index = memory.servers.len() as u32 - 1;
+            let at = family.server(server.host);
+            let bits = address::NAT_SERVER;
+            meaning(memory, at, spec.protocol, 0, bits);
+            let bits = bits | index << address::SERVER_SHIFT;
+            meaning(memory, at, spec.protocol, server.port, bits);
         }
     }
 }
@@ -325,6 +407,11 @@ fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundi
     server.weight.store(spec.weight);
     server.service.store(service);
     server.port.store(u32::from(spec.port.to_be()));
+    server.upper.store(spec.upper);
+    server.lower.store(spec.lower);
+    if spec.upper != 0 {
+        server.flags.store(server.flags.load() | Server::CAPPED);
+    }
     server
 }
 
@@ -337,6 +424,8 @@ pub enum Edit {
     Weight(usize, u32),
     /// The director's flags become these ([`Settings::SCHEDULE`] and others).
     Flags(u32),
+    /// A server that was removed is back.
+    Return(usize),
 }
 
 impl Edit {
@@ -347,26 +436,27 @@ impl Edit {
                 let flags = &memory.servers[server].flags;
                 flags.store(flags.load() | Server::REMOVED);
             }
+            Self::Return(server) => {
+                let flags = &memory.servers[server].flags;
+                flags.store(flags.load() & !Server::REMOVED);
+            }
             Self::Weight(server, weight) => memory.servers[server].weight.store(weight),
             Self::Flags(flags) => memory.settings.flags.store(flags),
         }
     }
 }
 
-fn meaning(memory: &mut Memory, address: IpAddr, protocol: u8, bits: u32) {
-    let mut add = |protocol| {
-        let key = AddressKey {
-            address: place::words(address),
-            protocol,
-            family: family_of(address),
-            zero: 0,
-        };
-        match memory.addresses.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, meaning)) => *meaning |= bits,
-            None => memory.addresses.push((key, bits)),
-        }
+fn meaning(memory: &mut Memory, address: IpAddr, protocol: u8, port: u16, bits: u32) {
+    let key = AddressKey {
+        address: place::words(address),
+        protocol,
+        family: family_of(address),
+        port: port.to_be(),
     };
-    add(protocol);
+    match memory.addresses.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, meaning)) => *meaning |= bits & address::BITS,
+        None => memory.addresses.push((key, bits)),
+    }
 }
 
 fn store(words: &[Word32; 4], address: IpAddr) {

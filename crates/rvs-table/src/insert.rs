@@ -178,11 +178,11 @@ pub fn insert<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
                 spilled: place.level > 0,
             },
             Check::Alone | Check::Race => {
-                abandon(store, &place, now);
+                store.abandon(hash, place.pack(), now);
                 Inserted::Race
             }
             Check::Twin(index) => {
-                abandon(store, &place, now);
+                store.abandon(hash, place.pack(), now);
                 Inserted::Exists(index)
             }
         };
@@ -193,7 +193,7 @@ pub fn insert<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
         return Inserted::Full;
     };
     let Some(first) = Place::unpack(store.claim(hash, now), hash) else {
-        abandon(store, &second, now);
+        store.abandon(reply_hash, second.pack(), now);
         return Inserted::Full;
     };
     store.write(record, Role::Reply, second.pack(), first.pack());
@@ -221,8 +221,8 @@ pub fn insert<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
             }
         }
     };
-    abandon(store, &first, now);
-    abandon(store, &second, now);
+    store.abandon(hash, first.pack(), now);
+    store.abandon(reply_hash, second.pack(), now);
     outcome
 }
 
@@ -475,13 +475,17 @@ fn confirm<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     })
 }
 
-/// Gives a slot back that was not confirmed, whether it was published or not.
+/// Gives a slot back that was not confirmed, whether it was published or not. `place` is a [`Place`], packed.
 #[inline(always)]
-fn abandon<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
+pub fn abandon<const N: usize, const PAD: usize, S: Store<N, PAD> + ?Sized>(
     store: &S,
-    place: &Place,
+    hash: Hash,
+    place: u64,
     now: u32,
 ) {
+    let Some(place) = Place::unpack(place, hash) else {
+        return;
+    };
     let Some(slot) = store.slot(place.index) else {
         return;
     };

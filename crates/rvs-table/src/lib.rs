@@ -43,7 +43,7 @@ mod models;
 pub mod tag;
 
 pub use find::{find, find_slot};
-pub use insert::{Check, Inserted, Place, Record, claim, insert, look_again, write};
+pub use insert::{Check, Inserted, Place, Record, abandon, claim, insert, look_again, write};
 pub use key::{Hash, HashKey, Key};
 pub use kill::{clear, kill, kill_connection, pair_of};
 
@@ -107,6 +107,11 @@ pub trait Store<const N: usize, const PAD: usize> {
     /// packed. `place` is a [`Place`], packed.
     fn look_again(&self, record: &Record<N>, role: Role, hash: Hash, place: u64) -> u64 {
         look_again(self, record, role, hash, place).pack()
+    }
+
+    /// Gives a slot back that was claimed and not confirmed. `place` is a [`Place`], packed.
+    fn abandon(&self, hash: Hash, place: u64, now: u32) {
+        abandon(self, hash, place, now);
     }
 }
 

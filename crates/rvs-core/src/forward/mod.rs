@@ -4,7 +4,7 @@ pub(crate) mod direct;
 mod nat;
 mod tunnel;
 
-use rvs_abi::{Counter, Method, Server, slot::Link};
+use rvs_abi::{Counter, Method, Server, Settings, slot::Link};
 use rvs_table::elapsed;
 
 pub(crate) use nat::Side;
@@ -130,11 +130,15 @@ pub fn reply<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         mtu: flow.largest,
         ..Hop::default()
     };
-    // The packet that is routed is the one that leaves (IPVS: snat_reroute).
     let Some(rewrite) = rewrite_of(path, flow, index) else {
         return drop(path, Counter::DropNoRoom);
     };
-    match way_to_client(path, flow, &rewrite.address, &mut hop) {
+    let source = if reroutes(path) {
+        &rewrite.address
+    } else {
+        &flow.source
+    };
+    match way_to_client(path, flow, source, &mut hop) {
         Ok(()) => {}
         Err(outcome) => return outcome,
     }
@@ -193,6 +197,14 @@ fn answer_client(what: u32) -> u32 {
 #[inline(always)]
 fn answer_server(what: u32) -> u32 {
     Outcome::ANSWER_SERVER | what << 4
+}
+
+/// Whether a NAT reply's way is found by the packet that leaves (`snat_reroute`), not by the one that came.
+#[inline(always)]
+pub(crate) fn reroutes<T: Tables>(tables: &T) -> bool {
+    tables
+        .settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::SNAT_REROUTE != 0)
 }
 
 /// Finds the way back to the client, and whether the packet may take it.

@@ -5,7 +5,7 @@
 
 use rvs_abi::{Counter, Settings, protocol};
 
-use super::{TOO_BIG, TTL};
+use super::{OF_SERVER, TOO_BIG, TTL};
 use crate::{
     Action, Flow, NONE, Path, checksum, connection, director::drop, forward::direct::age_word,
 };
@@ -18,7 +18,7 @@ const QUOTE: u32 = 136;
 /// Sends the error `what` about the packet to its source. `what` is a kind of this module's parent, with
 /// the MTU above bit 8. The error comes from the packet's destination; or, where that is a client and
 /// not the director, from the director's own address on the side of the server of slot `index`
-/// (else [`NONE`]). The result is an [`Action`] as a number.
+/// (else [`NONE`]), or of the server itself where [`OF_SERVER`] is set. The result is an [`Action`] as a number.
 #[inline(always)]
 pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 {
     let kind = what & 0xff;
@@ -90,9 +90,12 @@ fn source<P: Path>(path: &P, flow: &Flow, index: u32) -> [u32; 4] {
     if index == NONE {
         return flow.destination;
     }
-    let server =
-        connection::head(path, flow, index).and_then(|head| path.server(head.server.load()));
-    server.map_or(flow.destination, |server| {
+    let number = if index & OF_SERVER != 0 {
+        index & !OF_SERVER
+    } else {
+        connection::head(path, flow, index).map_or(NONE, |head| head.server.load())
+    };
+    path.server(number).map_or(flow.destination, |server| {
         core::array::from_fn(|i| server.own_address[i].load())
     })
 }

@@ -12,6 +12,8 @@ pub const TOO_BIG: u32 = 1;
 pub const TTL: u32 = 2;
 /// Nobody serves this port.
 pub const UNREACHABLE: u32 = 3;
+/// In [`answer`]'s index: it is not a slot's but a server's.
+pub const OF_SERVER: u32 = 1 << 31;
 
 /// What [`answer`] is told: a kind, and for [`TOO_BIG`] the largest IP packet that would have fitted.
 #[inline(always)]

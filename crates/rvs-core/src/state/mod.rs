@@ -1,9 +1,11 @@
 //! What a packet does to its connection: is it still served, and in which state is it now?
 
+pub mod counts;
+mod fate;
 pub mod tcp;
 
 use rvs_abi::{
-    Counter, Role, Server, Slot, TcpState, protocol,
+    Role, Server, Settings, Slot, TcpState, protocol,
     slot::{Link, State},
     sweep::Insertion,
 };
@@ -14,20 +16,24 @@ use crate::{
     flow::tcp as flags,
     tables::{Connections4, Connections6},
 };
+use fate::Fate;
+pub(crate) use fate::expires;
 use rvs_abi::Method;
 
 /// The connection serves this packet.
 pub const SERVE: u32 = 0;
 /// The connection is gone; go on as if it had not been found.
 pub const GONE: u32 = 1;
+/// The connection waits for the return of its server, which was removed.
+pub const HELD: u32 = 2;
 
 /// The state word of a connection whose counts were released.
 pub(crate) const RELEASED: u32 = u32::MAX;
 
-/// Lets the connection at `index` see the packet; the result is [`SERVE`] or [`GONE`].
+/// Lets the connection at `index` see the packet; the result is [`SERVE`], [`GONE`] or [`HELD`].
 ///
 /// A slot of a removed server ends here (IPVS: `expire_nodest_conn`), and so does a closed
-/// connection whose ports a SYN uses again (IPVS: `conn_reuse_mode` 3).
+/// connection whose ports a SYN uses again (IPVS: `conn_reuse_mode`): see [`fate`].
 #[inline(always)]
 pub fn advance<T: Tables>(tables: &T, flow: &Flow, index: u32, direction: Direction) -> u32 {
     if flow.is_v6() {
@@ -75,17 +81,17 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return SERVE;
     }
     let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
-    let closed = is_closed(State(slot.head.state.load()));
-    let reused = flow.is_tcp() && direction == Direction::Input && closed && flow.begins();
-    if removed || reused {
-        if end(tables, store, request, request_tag, now) {
-            tables.count(if removed {
-                Counter::ServerGone
-            } else {
-                Counter::Reused
-            });
+    if removed || direction == Direction::Input && flow.is_tcp() && flow.begins() {
+        match fate::of(tables, server, removed, &slot.head) {
+            Fate::Stays => {}
+            Fate::Waits => return HELD,
+            Fate::Ends(reason) => {
+                if end(tables, store, request, request_tag, now) {
+                    tables.count(reason);
+                }
+                return GONE;
+            }
         }
-        return GONE;
     }
 
     if slot.head.stamp.load() != now {
@@ -95,7 +101,7 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         .packets
         .store(slot.head.packets.load().saturating_add(1));
     if !settled(flow, slot.head.state.load(), direction) {
-        let new = change_state(server, request, flow, direction);
+        let new = change_state(tables, server, request, flow, direction);
         // The reply slot's copy. The request slot's own state only changes together with the counts.
         if is_reply && slot.head.state.load() != new {
             slot.head.state.store(new);
@@ -121,7 +127,8 @@ pub(crate) fn settled(flow: &Flow, state: u32, direction: Direction) -> bool {
 
 /// Moves the connection on, and its server's counts with it. Gives the state that it has now.
 #[inline(always)]
-fn change_state<const N: usize, const PAD: usize>(
+fn change_state<const N: usize, const PAD: usize, T: Tables>(
+    tables: &T,
     server: &Server,
     request: &Slot<N, PAD>,
     flow: &Flow,
@@ -131,7 +138,7 @@ fn change_state<const N: usize, const PAD: usize>(
     if old == RELEASED {
         return old;
     }
-    let new = next_state(old, flow, direction);
+    let new = next_state(old, flow, direction, is_secured(tables));
     // Where another CPU was quicker, its packet has moved the connection on: ours is the late one.
     if new == old {
         return old;
@@ -145,7 +152,7 @@ fn change_state<const N: usize, const PAD: usize>(
 }
 
 #[inline(always)]
-fn next_state(old: u32, flow: &Flow, direction: Direction) -> u32 {
+fn next_state(old: u32, flow: &Flow, direction: Direction, secured: bool) -> u32 {
     let old = State(old);
     let mut word = old.0;
     let table = match direction {
@@ -159,13 +166,26 @@ fn next_state(old: u32, flow: &Flow, direction: Direction) -> u32 {
     if !flow.is_tcp() {
         return word;
     }
-    let number = tcp::next(table, tcp::event(flow.tcp_flags), old.number());
+    let event = tcp::event(flow.tcp_flags);
+    let number = if secured {
+        tcp::next_secured(table, event, old.number())
+    } else {
+        tcp::next(table, event, old.number())
+    };
     let word = State(word).with_number(number).0;
     if tcp::is_active(number) {
         word & !State::INACTIVE
     } else {
         word | State::INACTIVE
     }
+}
+
+/// Whether `secure_tcp` is in force.
+#[inline(always)]
+fn is_secured<T: Tables>(tables: &T) -> bool {
+    tables
+        .settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::SECURE_TCP != 0)
 }
 
 #[inline(always)]
@@ -185,7 +205,7 @@ fn move_counts(server: &Server, old: u32, new: u32) {
 /// The first state of a connection that `flow` begins, [`State`] as a number. Only NAT shows the
 /// director what the server says (IPVS: `IP_VS_CONN_F_NOOUTPUT`).
 #[inline(always)]
-pub fn first_state(flow: &Flow, method: Method) -> u32 {
+pub fn first_state<T: Tables>(tables: &T, flow: &Flow, method: Method) -> u32 {
     let blind = if method == Method::Nat {
         0
     } else {
@@ -201,7 +221,7 @@ pub fn first_state(flow: &Flow, method: Method) -> u32 {
             };
     }
     let start = State(blind | State::INACTIVE | TcpState::None as u32).0;
-    next_state(start, flow, Direction::Input)
+    next_state(start, flow, Direction::Input, is_secured(tables))
 }
 
 /// Whether the connection in `slot`, a request slot, came to its end where `insertion` comes from, and the
@@ -248,17 +268,6 @@ pub(crate) fn catch_up<const N: usize, const PAD: usize>(
     }
 }
 
-/// Adds a new connection to its server's counts.
-#[inline(always)]
-pub(crate) fn acquire(server: &Server, state: u32) {
-    if state & State::INACTIVE != 0 {
-        &server.inactive
-    } else {
-        &server.active
-    }
-    .add(1);
-}
-
 /// Ends the connection whose request slot is `request`, and takes it out of its server's counts.
 /// Says whether this call did it.
 #[inline(always)]
@@ -274,13 +283,12 @@ pub(crate) fn end<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>
         return false;
     }
     let state = request.head.state.swap(RELEASED);
-    if let Some(server) = tables.server(request.head.server.load()) {
-        if state & State::INACTIVE != 0 {
-            &server.inactive
-        } else {
-            &server.active
-        }
-        .add(u32::MAX);
-    }
+    let head = &request.head;
+    tables.leave(
+        head.server.load(),
+        state,
+        counts::control(head.control.load(), head.control_generation.load()),
+        N as u32,
+    );
     true
 }

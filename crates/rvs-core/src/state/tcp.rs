@@ -70,6 +70,25 @@ pub fn next(table: Table, event: Event, state: u32) -> u32 {
     (row >> ((state & 15) * 4)) as u32 & 15
 }
 
+/// [`next`] while `secure_tcp` is in force: a client's word alone establishes nothing.
+#[inline(always)]
+pub fn next_secured(table: Table, event: Event, state: u32) -> u32 {
+    let row = match (table, event) {
+        (Table::Input, Event::Syn) => SECURED_INPUT_SYN,
+        (Table::Input, Event::Fin) => SECURED_INPUT_FIN,
+        (Table::Input, Event::Ack) => SECURED_INPUT_ACK,
+        (Table::Input, Event::Rst) => SECURED_INPUT_RST,
+        (Table::Output, Event::Syn) => SECURED_OUTPUT_SYN,
+        (Table::InputOnly, Event::Syn) => SECURED_INPUT_ONLY_SYN,
+        (Table::Output, Event::Fin | Event::Ack | Event::Rst)
+        | (Table::InputOnly, Event::Fin | Event::Ack | Event::Rst)
+        | (Table::Input | Table::Output | Table::InputOnly, Event::Nothing) => {
+            return next(table, event, state);
+        }
+    };
+    (row >> ((state & 15) * 4)) as u32 & 15
+}
+
 /// Whether connections in this state count as active.
 #[inline(always)]
 pub fn is_active(state: u32) -> bool {
@@ -101,6 +120,14 @@ const INPUT_ONLY_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SR]);
 const INPUT_ONLY_FIN: u64 = row([CL, FW, SS, TW, FW, TW, CL, CW, LA, LI, TW]);
 const INPUT_ONLY_ACK: u64 = row([ES, ES, SS, ES, FW, TW, CL, CW, CL, LI, ES]);
 const INPUT_ONLY_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL]);
+
+// What secure_tcp changes (IPVS: `tcp_states_dos`).
+const SECURED_INPUT_SYN: u64 = row([SR, ES, ES, SR, SR, SR, SR, SR, SR, SR, SA]);
+const SECURED_INPUT_FIN: u64 = row([CL, CW, SS, TW, TW, TW, CL, CW, LA, LI, SA]);
+const SECURED_INPUT_ACK: u64 = row([ES, ES, SS, SR, FW, TW, CL, CW, CL, LI, SA]);
+const SECURED_INPUT_RST: u64 = row([CL, CL, CL, SR, CL, CL, CL, CL, LA, LI, CL]);
+const SECURED_OUTPUT_SYN: u64 = row([SS, ES, SS, SA, SS, SS, SS, SS, SS, LI, SA]);
+const SECURED_INPUT_ONLY_SYN: u64 = row([SA, ES, ES, SR, SA, SA, SA, SA, SA, SA, SA]);
 
 // NO is a state that nothing leads to.
 const _: () = assert!(NO as u32 == 0);

@@ -1,0 +1,70 @@
+//! What becomes of a connection whose server was removed, or whose ports a new connection uses again.
+//! Asked where either is so; no other packet comes here.
+
+use rvs_abi::{
+    Counter, Head, Server, Service, Settings, TcpState, protocol,
+    slot::{Link, State},
+};
+
+use crate::Tables;
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The packet is one of its own.
+    Stays,
+    /// The packet is dropped: the server may come back.
+    Waits,
+    /// It ends, for this reason.
+    Ends(Counter),
+}
+
+/// The fate of the connection of `head`, a slot of it. `removed` says that `server` was; else the packet begins a
+/// connection (IPVS: `ip_vs_in_hook`, `is_new_conn_expected`).
+#[inline(always)]
+pub(super) fn of<T: Tables>(tables: &T, server: &Server, removed: bool, head: &Head) -> Fate {
+    let Some(settings) = tables.settings() else {
+        return Fate::Stays;
+    };
+    let flags = settings.flags.load();
+    if removed {
+        return if expires(tables, flags, server, Link(head.link.load()).protocol()) {
+            Fate::Ends(Counter::ServerGone)
+        } else {
+            Fate::Waits
+        };
+    }
+    if flags & (Settings::REUSE | Settings::REUSE_FIN_WAIT) == 0 {
+        return Fate::Stays;
+    }
+    let quiesced = flags & Settings::EXPIRE_NODEST != 0 && server.weight.load() == 0;
+    if quiesced || is_over(flags, State(head.state.load())) {
+        Fate::Ends(Counter::Reused)
+    } else {
+        Fate::Stays
+    }
+}
+
+/// Whether a connection of this protocol ends with its server, `flags` being the director's.
+#[inline(always)]
+pub(crate) fn expires<T: Tables>(tables: &T, flags: u32, server: &Server, of: u8) -> bool {
+    flags & Settings::EXPIRE_NODEST != 0
+        || of == protocol::UDP
+            && tables
+                .service(server.service.load())
+                .is_none_or(|service| service.flags.load() & Service::MOVE_UDP != 0)
+}
+
+/// Whether the connection is closed, and nobody but its time-out keeps it. One that is controlled would go to the
+/// same server again.
+#[inline(always)]
+fn is_over(flags: u32, state: State) -> bool {
+    let number = state.number();
+    // Where the server's FIN goes another way, FIN_WAIT is the last state that is seen.
+    let closed = number == TcpState::TimeWait as u32
+        || number == TcpState::Close as u32
+        || number == TcpState::FinWait as u32
+            && state.has(State::NO_OUTPUT)
+            && flags & Settings::REUSE_FIN_WAIT != 0;
+    closed && !state.has(State::CONTROLLED)
+}
