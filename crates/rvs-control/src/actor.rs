@@ -1,8 +1,9 @@
 //! The one thread that owns the director. Everybody else asks it, one question after the other.
 
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::director::Director;
@@ -56,14 +57,41 @@ impl Handle {
 /// dropped.
 pub fn spawn(mut director: Director) -> std::io::Result<(Handle, JoinHandle<Box<dyn Forwarding>>)> {
     let (questions, mut asked) = mpsc::channel::<Message>(QUEUE);
+    let clock = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     let thread = std::thread::Builder::new()
         .name("director".to_owned())
         .spawn(move || {
-            while let Some(Message::Question(question)) = asked.blocking_recv() {
-                director.set_now(SystemTime::now());
-                question(&mut director);
+            // After how long the director wants to do something unasked.
+            let mut due = director.publish_due();
+            while let Some(message) = next(&clock, &mut asked, due) {
+                match message {
+                    Some(Message::Question(question)) => {
+                        director.set_now(SystemTime::now());
+                        question(&mut director);
+                    }
+                    Some(Message::End) => break,
+                    None => {}
+                }
+                due = director.publish_due();
             }
             director.into_forwarding()
         })?;
     Ok((Handle(questions), thread))
+}
+
+/// The next message, `Some(None)` if none came in time, or `None` when nobody can ask any more.
+fn next(
+    clock: &Runtime,
+    asked: &mut mpsc::Receiver<Message>,
+    due: Option<Duration>,
+) -> Option<Option<Message>> {
+    let Some(due) = due else {
+        return asked.blocking_recv().map(Some);
+    };
+    match clock.block_on(async { tokio::time::timeout(due, asked.recv()).await }) {
+        Ok(message) => message.map(Some),
+        Err(_) => Some(None),
+    }
 }

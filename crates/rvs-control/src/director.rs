@@ -8,6 +8,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +20,9 @@ use rvs_config::{
 pub use error::RequestError;
 
 use crate::events::{Events, What, seconds};
-use crate::forwarding::{Adoption, Connection, Forwarding, Hop, Origin, ServiceState, Stats};
+use crate::forwarding::{
+    Adoption, Connection, Forwarding, Hop, Origin, ServerState, ServiceState, Stats,
+};
 use crate::rates::{Estimator, Subject};
 use crate::reconcile::{Change, reconcile};
 use crate::source::Source;
@@ -226,7 +229,7 @@ impl Director {
         key: ServiceKey,
         change: wire::ServiceChange,
     ) -> Result<wire::Service, RequestError> {
-        let known = self.state(key)?.options;
+        let known = self.options(key)?;
         let wanted = change.apply(&known).map_err(RequestError::Options)?;
         let options = Service::new(key, wanted)?.options().clone();
         if options != known {
@@ -257,7 +260,7 @@ impl Director {
         key: ServiceKey,
         server: Server,
     ) -> Result<wire::Server, RequestError> {
-        self.state(key)?;
+        self.options(key)?;
         fits(key, server)?;
         self.do_one(Change::AddServer {
             key,
@@ -274,17 +277,7 @@ impl Director {
         address: SocketAddr,
         change: wire::ServerChange,
     ) -> Result<wire::Server, RequestError> {
-        let known = self
-            .state(key)?
-            .servers
-            .into_iter()
-            .filter(|state| !state.draining_removed)
-            .map(|state| state.server)
-            .find(|server| server.socket_addr() == address)
-            .ok_or(RequestError::NoSuchServer {
-                service: key,
-                server: address,
-            })?;
+        let known = self.server_state(key, address)?.server;
         let server = change.apply(known).map_err(ServiceError::from)?;
         fits(key, server)?;
         if server != known {
@@ -406,8 +399,14 @@ impl Director {
         result
     }
 
+    /// Lets the packets see the changes that are due. Returns after how long more will be.
+    pub fn publish_due(&mut self) -> Option<Duration> {
+        self.forwarding.publish_due()
+    }
+
     /// Ends the director and hands back the data plane.
-    pub fn into_forwarding(self) -> Box<dyn Forwarding> {
+    pub fn into_forwarding(mut self) -> Box<dyn Forwarding> {
+        self.forwarding.publish_all();
         self.forwarding
     }
 
@@ -468,21 +467,33 @@ impl Director {
 
     fn state(&self, key: ServiceKey) -> Result<ServiceState, RequestError> {
         self.forwarding
-            .services()
-            .into_iter()
-            .find(|state| state.key == key)
+            .service(&key)
             .ok_or(RequestError::NoSuchService(key))
     }
 
-    fn server(&self, key: ServiceKey, address: SocketAddr) -> Result<wire::Server, RequestError> {
-        self.service(key)?
-            .servers
-            .into_iter()
-            .find(|server| server.address == address && !server.removed)
+    fn options(&self, key: ServiceKey) -> Result<ServiceOptions, RequestError> {
+        self.forwarding
+            .options(&key)
+            .ok_or(RequestError::NoSuchService(key))
+    }
+
+    fn server_state(
+        &self,
+        key: ServiceKey,
+        server: SocketAddr,
+    ) -> Result<ServerState, RequestError> {
+        self.options(key)?;
+        self.forwarding
+            .server(&key, server)
             .ok_or(RequestError::NoSuchServer {
                 service: key,
-                server: address,
+                server,
             })
+    }
+
+    fn server(&self, key: ServiceKey, server: SocketAddr) -> Result<wire::Server, RequestError> {
+        let state = self.server_state(key, server)?;
+        Ok(wire::Server::of(key, state, &self.rates))
     }
 
     fn described(&self, state: ServiceState) -> wire::Service {
@@ -498,16 +509,12 @@ impl Director {
     }
 
     fn name_is_free(&self, name: &str, key: ServiceKey) -> Result<(), RequestError> {
-        match self
-            .services()
-            .into_iter()
-            .find(|service| service.name.as_deref() == Some(name) && service.address != key)
-        {
-            Some(holder) => Err(RequestError::NameTaken {
+        match self.forwarding.named(name) {
+            Some(holder) if holder != key => Err(RequestError::NameTaken {
                 name: name.to_owned(),
-                holder: holder.address,
+                holder,
             }),
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -520,14 +527,16 @@ impl Director {
         let stays = |state: &&ServiceState| {
             state.origin == Origin::Runtime && wanted.get(state.key).is_none()
         };
-        for state in actual.iter().filter(stays) {
-            let same = |service: &&Service| {
-                service.name().is_some() && service.name() == state.name.as_deref()
-            };
-            if let Some(name) = wanted.iter().find(same).and_then(Service::name) {
+        let names: BTreeMap<&str, ServiceKey> = actual
+            .iter()
+            .filter(stays)
+            .filter_map(|state| Some((state.name.as_deref()?, state.key)))
+            .collect();
+        for name in wanted.iter().filter_map(Service::name) {
+            if let Some(holder) = names.get(name) {
                 return Err(RequestError::NameTaken {
                     name: name.to_owned(),
-                    holder: state.key,
+                    holder: *holder,
                 });
             }
         }

@@ -1,6 +1,7 @@
 //! What this crate needs of a data plane, so that tests can do with one in memory.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rvs_config::{Compat, Knobs, Server, Service, ServiceKey, ServiceOptions, Timeouts};
 
@@ -15,6 +16,19 @@ pub use rvs_dataplane::{
 pub trait Forwarding: Send {
     /// All services in the order in which they were added.
     fn services(&self) -> Vec<ServiceState>;
+    /// One service.
+    fn service(&self, key: &ServiceKey) -> Option<ServiceState>;
+    /// One server that was not removed.
+    fn server(&self, key: &ServiceKey, server: SocketAddr) -> Option<ServerState>;
+    /// How a service treats its clients.
+    fn options(&self, key: &ServiceKey) -> Option<ServiceOptions>;
+    /// The service that has this name.
+    fn named(&self, name: &str) -> Option<ServiceKey>;
+    /// Lets the packets see those changes that wait for more of their kind and are due. Returns after how long more will
+    /// be.
+    fn publish_due(&mut self) -> Option<Duration>;
+    /// Lets the packets see all changes.
+    fn publish_all(&mut self);
     /// Adds a service with its servers, all or nothing.
     fn add_service(&mut self, service: &Service, origin: Origin) -> Result<(), ChangeError>;
     /// Calls a service by another name.
@@ -71,6 +85,30 @@ pub trait Forwarding: Send {
 impl Forwarding for Dataplane {
     fn services(&self) -> Vec<ServiceState> {
         Dataplane::services(self)
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<ServiceState> {
+        Dataplane::service(self, key)
+    }
+
+    fn server(&self, key: &ServiceKey, server: SocketAddr) -> Option<ServerState> {
+        Dataplane::server(self, key, server)
+    }
+
+    fn options(&self, key: &ServiceKey) -> Option<ServiceOptions> {
+        Dataplane::options(self, key).cloned()
+    }
+
+    fn named(&self, name: &str) -> Option<ServiceKey> {
+        Dataplane::named(self, name)
+    }
+
+    fn publish_due(&mut self) -> Option<Duration> {
+        Dataplane::publish_due(self)
+    }
+
+    fn publish_all(&mut self) {
+        Dataplane::publish_all(self);
     }
 
     fn add_service(&mut self, service: &Service, origin: Origin) -> Result<(), ChangeError> {

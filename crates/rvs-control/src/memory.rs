@@ -1,6 +1,7 @@
 //! A data plane in memory, for tests: it keeps what it is told and forwards nothing.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rvs_abi::Counter;
 use rvs_config::{
@@ -49,14 +50,14 @@ impl Memory {
         }
     }
 
-    fn service(&mut self, key: &ServiceKey) -> Result<&mut ServiceState, ChangeError> {
+    fn service_mut(&mut self, key: &ServiceKey) -> Result<&mut ServiceState, ChangeError> {
         self.services
             .iter_mut()
             .find(|service| service.key == *key)
             .ok_or(ChangeError::NoSuchService(*key))
     }
 
-    fn server(
+    fn server_mut(
         &mut self,
         key: &ServiceKey,
         server: SocketAddr,
@@ -65,7 +66,7 @@ impl Memory {
             service: *key,
             server,
         };
-        self.service(key)?
+        self.service_mut(key)?
             .servers
             .iter_mut()
             .find(|state| state.server.socket_addr() == server)
@@ -98,8 +99,37 @@ impl Forwarding for Memory {
         self.services.clone()
     }
 
+    fn service(&self, key: &ServiceKey) -> Option<ServiceState> {
+        self.services
+            .iter()
+            .find(|service| service.key == *key)
+            .cloned()
+    }
+
+    fn server(&self, key: &ServiceKey, server: SocketAddr) -> Option<ServerState> {
+        Forwarding::service(self, key)?
+            .servers
+            .into_iter()
+            .find(|state| state.server.socket_addr() == server && !state.draining_removed)
+    }
+
+    fn options(&self, key: &ServiceKey) -> Option<ServiceOptions> {
+        Forwarding::service(self, key).map(|service| service.options)
+    }
+
+    fn named(&self, name: &str) -> Option<ServiceKey> {
+        let named = |service: &&ServiceState| service.name.as_deref() == Some(name);
+        self.services.iter().find(named).map(|service| service.key)
+    }
+
+    fn publish_due(&mut self) -> Option<Duration> {
+        None
+    }
+
+    fn publish_all(&mut self) {}
+
     fn add_service(&mut self, service: &Service, origin: Origin) -> Result<(), ChangeError> {
-        if self.service(&service.key()).is_ok() {
+        if self.service_mut(&service.key()).is_ok() {
             return Err(ChangeError::ServiceExists(service.key()));
         }
         if self.services.len() >= self.room {
@@ -126,7 +156,7 @@ impl Forwarding for Memory {
     }
 
     fn set_name(&mut self, key: &ServiceKey, name: Option<&str>) {
-        if let Ok(service) = self.service(key) {
+        if let Ok(service) = self.service_mut(key) {
             service.name = name.map(str::to_owned);
         }
     }
@@ -136,12 +166,12 @@ impl Forwarding for Memory {
         key: &ServiceKey,
         options: &ServiceOptions,
     ) -> Result<(), ChangeError> {
-        self.service(key)?.options = options.clone();
+        self.service_mut(key)?.options = options.clone();
         Ok(())
     }
 
     fn remove_service(&mut self, key: &ServiceKey) -> Result<(), ChangeError> {
-        self.service(key)?;
+        self.service_mut(key)?;
         self.services.retain(|service| service.key != *key);
         Ok(())
     }
@@ -152,7 +182,7 @@ impl Forwarding for Memory {
         server: &Server,
         origin: Origin,
     ) -> Result<(), ChangeError> {
-        let servers = &mut self.service(key)?.servers;
+        let servers = &mut self.service_mut(key)?.servers;
         if servers
             .iter()
             .any(|state| state.server.socket_addr() == server.socket_addr())
@@ -173,13 +203,13 @@ impl Forwarding for Memory {
     }
 
     fn set_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), ChangeError> {
-        self.server(key, server.socket_addr())?.server = *server;
+        self.server_mut(key, server.socket_addr())?.server = *server;
         Ok(())
     }
 
     fn remove_server(&mut self, key: &ServiceKey, server: SocketAddr) -> Result<(), ChangeError> {
-        self.server(key, server)?;
-        self.service(key)?
+        self.server_mut(key, server)?;
+        self.service_mut(key)?
             .servers
             .retain(|state| state.server.socket_addr() != server);
         Ok(())
@@ -200,7 +230,7 @@ impl Forwarding for Memory {
 
     fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {
         if let Some(key) = key {
-            self.service(key)?;
+            self.service_mut(key)?;
         }
         for service in &mut self.services {
             if key.is_none_or(|key| service.key == *key) {

@@ -446,30 +446,7 @@ impl Service {
         let servers: Vec<Server> = state
             .servers
             .into_iter()
-            .map(|server| {
-                let address = server.server.socket_addr();
-                Server {
-                    address,
-                    method: server.server.method(),
-                    tunnel: server.server.tunnel(),
-                    weight: server.server.weight(),
-                    upper_threshold: server.server.thresholds().upper(),
-                    lower_threshold: server.server.thresholds().lower(),
-                    origin: server.origin.into(),
-                    local: server.local,
-                    removed: server.draining_removed,
-                    next_hop: server.next_hop,
-                    active: server.active,
-                    inactive: server.inactive,
-                    stats: server.stats.into(),
-                    counted: server.counted.into(),
-                    rates: if server.draining_removed {
-                        Rates::default()
-                    } else {
-                        rates.rates(Subject::Server(key, address))
-                    },
-                }
-            })
+            .map(|server| Server::of(key, server, rates))
             .collect();
         Service {
             address: key,
@@ -485,6 +462,35 @@ impl Service {
             counted: state.counted.into(),
             rates: rates.rates(Subject::Service(key)),
             servers,
+        }
+    }
+}
+
+impl Server {
+    /// A server of a service as it is, with its rates.
+    pub fn of(service: ServiceKey, state: forwarding::ServerState, rates: &Estimator) -> Server {
+        let server = state.server;
+        let address = server.socket_addr();
+        Server {
+            address,
+            method: server.method(),
+            tunnel: server.tunnel(),
+            weight: server.weight(),
+            upper_threshold: server.thresholds().upper(),
+            lower_threshold: server.thresholds().lower(),
+            origin: state.origin.into(),
+            local: state.local,
+            removed: state.draining_removed,
+            next_hop: state.next_hop,
+            active: state.active,
+            inactive: state.inactive,
+            stats: state.stats.into(),
+            counted: state.counted.into(),
+            rates: if state.draining_removed {
+                Rates::default()
+            } else {
+                rates.rates(Subject::Server(service, address))
+            },
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Changing services and servers: each change is whole or did not happen.
 
-use std::net::SocketAddr;
+use std::{collections::HashSet, net::SocketAddr};
 
 use rvs_abi::{AddressKey, Server as Entry, Service as ServiceEntry, service::Region};
 use rvs_config::{Method, Server, Service, ServiceKey, ServiceOptions};
 
 use crate::{
     ChangeError, OpenError, Origin, Stats,
+    coalesce::Need,
     dataplane::Dataplane,
     object::{self, SERVERS, SERVICES},
     options,
@@ -53,7 +54,7 @@ impl Dataplane {
             entry.flags.store(entry.flags.load() | ServiceEntry::IN_USE);
         }
         stats::write_base(&self.maps.service_base, index, Stats::default());
-        self.rows.services.push(ServiceRow {
+        self.rows.insert_service(ServiceRow {
             index,
             key,
             name: service.name().map(str::to_owned),
@@ -61,6 +62,9 @@ impl Dataplane {
             origin,
             region: Region::default(),
             servers: Vec::new(),
+            published: Vec::new(),
+            published_at: None,
+            sequence,
         });
         for server in service.servers() {
             if let Err(error) = self.insert_server(&key, server, origin) {
@@ -69,7 +73,7 @@ impl Dataplane {
             }
         }
         let done = self
-            .publish(&key, 0)
+            .publish(&key)
             .and_then(|()| self.write_addresses())
             .and_then(|()| {
                 self.maps
@@ -87,9 +91,7 @@ impl Dataplane {
 
     /// Gives a service a name for people, or takes it away.
     pub fn set_name(&mut self, key: &ServiceKey, name: Option<&str>) {
-        if let Some(row) = self.rows.service_mut(key) {
-            row.name = name.map(str::to_owned);
-        }
+        self.rows.set_name(key, name);
     }
 
     /// Changes how a service treats its clients.
@@ -102,15 +104,21 @@ impl Dataplane {
             .rows
             .service_mut(key)
             .ok_or(ChangeError::NoSuchService(*key))?;
-        row.options = options.clone();
+        let former = std::mem::replace(&mut row.options, options.clone());
+        let index = row.index;
         let own_timeouts = !options.timeouts.is_empty();
-        if let Some(entry) = self.maps.services.get(row.index) {
+        // A scheduler's table must be there before the scheduler, and may go after it.
+        if let Err(error) = self.publish(key) {
+            if let Some(row) = self.rows.service_mut(key) {
+                row.options = former;
+            }
+            return Err(error);
+        }
+        if let Some(entry) = self.maps.services.get(index) {
             options::write(entry, options, key.family(), self.ticks);
         }
-        for (index, row) in &self.rows.servers {
-            if row.service == Some(*key)
-                && let Some(entry) = self.maps.servers.get(*index)
-            {
+        for (index, row) in self.rows.servers_of(key) {
+            if let Some(entry) = self.maps.servers.get(index) {
                 options::write_server(entry, &row.server, own_timeouts);
             }
         }
@@ -135,26 +143,34 @@ impl Dataplane {
         origin: Origin,
     ) -> Result<(), ChangeError> {
         let index = self.insert_server(key, server, origin)?;
-        // The list grew at its head: the cursor stays at the server that it pointed to.
-        let done = self.publish(key, 1).and_then(|()| self.write_addresses());
+        let done = self.changed(key, Need::List);
         if done.is_err() {
             self.forget_server(key, index);
         }
+        self.addresses_changed();
         done
     }
 
-    /// Changes weight and method of the server with the same address and port.
+    /// Changes everything else of the server with the same address and port.
     pub fn set_server(&mut self, key: &ServiceKey, server: &Server) -> Result<(), ChangeError> {
         let index = self.server_index(key, server.socket_addr())?;
+        let former = self.rows.servers.get(&index).map(|row| row.server);
+        self.write_server(key, index, server);
+        let done = self.changed(key, Need::Weights);
+        if let (Err(_), Some(former)) = (&done, former) {
+            self.write_server(key, index, &former);
+        }
+        self.addresses_changed();
+        done
+    }
+
+    fn write_server(&mut self, key: &ServiceKey, index: u32, server: &Server) {
         let own_timeouts = self
             .rows
             .service(key)
             .is_some_and(|row| !row.options.timeouts.is_empty());
         let Some(row) = self.rows.servers.get_mut(&index) else {
-            return Err(ChangeError::NoSuchServer {
-                service: *key,
-                server: server.socket_addr(),
-            });
+            return;
         };
         row.server = *server;
         let local = row.hop.as_ref().is_some_and(|hop| hop.local);
@@ -162,8 +178,6 @@ impl Dataplane {
             options::write_server(entry, server, own_timeouts);
             write_method(entry, server.method(), local);
         }
-        self.weigh(key);
-        self.write_addresses()
     }
 
     /// Removes a server from a service. Its connections end with their next packet, or with the sweep.
@@ -173,8 +187,7 @@ impl Dataplane {
         server: SocketAddr,
     ) -> Result<(), ChangeError> {
         let index = self.server_index(key, server)?;
-        self.retire_server(key, index)?;
-        self.write_addresses()
+        self.retire_server(key, index)
     }
 
     /// Puts right what a process that was killed in the middle of a change left half-done.
@@ -185,32 +198,29 @@ impl Dataplane {
                 std::io::Error::other(error.to_string()),
             )
         };
-        let known: Vec<(rvs_abi::ServiceKey, u32)> = self
-            .rows
-            .services
-            .iter()
-            .map(|row| (wire::service_key(&row.key), row.index))
-            .collect();
+        let known: HashSet<rvs_abi::ServiceKey> =
+            self.rows.services.keys().map(wire::service_key).collect();
         let stale: Vec<rvs_abi::ServiceKey> = self
             .maps
             .service_index
             .keys()
             .filter_map(|key| key.ok().map(|key| key.0))
-            .filter(|key| !known.iter().any(|(known, _)| known == key))
+            .filter(|key| !known.contains(key))
             .collect();
         for key in stale {
             let _ = self.maps.service_index.remove(&Plain(key));
         }
-        for (key, index) in known {
+        for row in self.rows.services.values() {
+            let (key, index) = (wire::service_key(&row.key), row.index);
             self.maps
                 .service_index
                 .insert(Plain(key), index, 0)
                 .map_err(|error| failed(&kernel_error("service index", &error)))?;
         }
-        let keys: Vec<ServiceKey> = self.rows.services.iter().map(|row| row.key).collect();
+        let keys: Vec<ServiceKey> = self.rows.services.keys().copied().collect();
         for key in keys {
             if !self.is_published(&key) {
-                self.publish(&key, 0).map_err(|error| failed(&error))?;
+                self.publish(&key).map_err(|error| failed(&error))?;
             }
         }
         let stale: Vec<AddressKey> = self
@@ -246,14 +256,19 @@ impl Dataplane {
                 server: server.socket_addr(),
             });
         }
-        let revived = self.rows.servers.iter().find(|(_, row)| {
-            row.removed.is_some()
-                && row.service == Some(*key)
-                && row.server.socket_addr() == server.socket_addr()
-                && row.server.method() == server.method()
-        });
+        // The same server under another service, or before, has its next hop already.
+        let hop = self
+            .rows
+            .at_address(server.address())
+            .take(16)
+            .find_map(|index| self.rows.servers.get(&index)?.hop);
+        let revived = self
+            .rows
+            .at_socket(key, server.socket_addr())
+            .find(|(_, row)| row.removed.is_some() && row.server.method() == server.method())
+            .map(|(index, _)| index);
         let index = match revived {
-            Some((index, _)) => *index,
+            Some(index) => index,
             None => {
                 let limit = SERVERS;
                 let index = self.rows.free_server(limit).ok_or(ChangeError::NoRoom {
@@ -274,13 +289,6 @@ impl Dataplane {
             }
         };
         let sequence = self.rows.sequence();
-        // The same server under another service, or before, has its next hop already.
-        let hop = self
-            .rows
-            .servers
-            .values()
-            .find(|row| row.server.address() == server.address())
-            .and_then(|row| row.hop);
         let mut row = ServerRow {
             service: Some(*key),
             server: *server,
@@ -311,7 +319,7 @@ impl Dataplane {
             }
         }
         row.hop = hop;
-        self.rows.servers.insert(index, row);
+        self.rows.insert_server(index, row);
         if let Some(row) = self.rows.service_mut(key) {
             row.servers.insert(0, index);
         }
@@ -323,20 +331,13 @@ impl Dataplane {
         key: &ServiceKey,
         server: SocketAddr,
     ) -> Result<u32, ChangeError> {
-        let row = self
-            .rows
-            .service(key)
-            .ok_or(ChangeError::NoSuchService(*key))?;
-        let is_it = |index: &&u32| {
-            self.rows
-                .servers
-                .get(index)
-                .is_some_and(|row| row.server.socket_addr() == server)
-        };
-        row.servers
-            .iter()
-            .find(is_it)
-            .copied()
+        if self.rows.service(key).is_none() {
+            return Err(ChangeError::NoSuchService(*key));
+        }
+        self.rows
+            .at_socket(key, server)
+            .find(|(_, row)| row.removed.is_none())
+            .map(|(index, _)| index)
             .ok_or(ChangeError::NoSuchServer {
                 service: *key,
                 server,
@@ -352,29 +353,21 @@ impl Dataplane {
         let Some(row) = self.rows.service_mut(key) else {
             return Err(ChangeError::NoSuchService(*key));
         };
-        let position = row
-            .servers
-            .iter()
-            .position(|other| *other == index)
-            .unwrap_or(0) as u32;
+        let former = row.servers.clone();
         row.servers.retain(|other| *other != index);
-        let service = row.index;
-        self.publish(key, 0)?;
-        if let Some(entry) = self.maps.services.get(service) {
-            let cursor = entry.cursor.load();
-            let next = cursor as u32 & 0xffff;
-            if next > position {
-                entry
-                    .cursor
-                    .cas(cursor, cursor & !0xffff | u64::from(next - 1));
-            }
-        }
-        if let Some(entry) = self.maps.servers.get(index) {
-            entry.flags.store(entry.flags.load() | Entry::REMOVED);
-        }
         if let Some(row) = self.rows.servers.get_mut(&index) {
             row.removed = Some(self.sweep.pass + 1);
         }
+        if let Err(error) = self.changed(key, Need::List) {
+            if let Some(row) = self.rows.service_mut(key) {
+                row.servers = former;
+            }
+            if let Some(row) = self.rows.servers.get_mut(&index) {
+                row.removed = None;
+            }
+            return Err(error);
+        }
+        self.addresses_changed();
         Ok(())
     }
 
@@ -397,22 +390,20 @@ impl Dataplane {
             .maps
             .service_index
             .remove(&Plain(wire::service_key(key)));
-        let Some(place) = self.rows.services.iter().position(|row| row.key == *key) else {
-            return;
+        let servers = match self.rows.service(key) {
+            Some(row) => row.servers.clone(),
+            None => return,
         };
-        for index in self.rows.services[place].servers.clone() {
+        for index in servers {
             self.forget_server(key, index);
         }
-        let row = self.rows.services.remove(place);
-        self.keep_counted(None, stats::base(&self.maps.service_base, row.index));
-        for (index, _) in self
-            .rows
-            .servers
-            .iter()
-            .filter(|(_, server)| server.service == Some(*key))
-        {
+        let Some(row) = self.rows.remove_service(key) else {
+            return;
+        };
+        self.waiting.remove(key);
+        for (index, _) in self.rows.servers_of(key) {
             // The service's index may soon be another's.
-            if let Some(entry) = self.maps.servers.get(*index) {
+            if let Some(entry) = self.maps.servers.get(index) {
                 entry.service.store(u32::MAX);
             }
         }

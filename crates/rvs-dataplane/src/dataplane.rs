@@ -1,14 +1,15 @@
 //! The data plane of one director: opening, adopting, upgrading, attaching, ending.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
 use aya::Ebpf;
 use rvs_abi::Settings;
-use rvs_config::{Attach, Compat, Director, Knobs};
+use rvs_config::{Attach, Compat, Director, Knobs, ServiceKey};
 
 use crate::{
     Adoption, OpenError,
     attach::{self, Interface},
+    coalesce::Waiting,
     kernel, links,
     object::{self, EXPRESS, INGRESS, Maps, Pins, Sizes},
     programs,
@@ -33,6 +34,10 @@ pub struct Dataplane {
     pub(crate) interfaces: Vec<(Interface, bool)>,
     attach: Attach,
     pub(crate) addresses: BTreeMap<Address, u32>,
+    /// When the address index is to be written.
+    pub(crate) addresses_due: Option<Instant>,
+    /// Services of which the kernel does not know the newest list yet.
+    pub(crate) waiting: BTreeMap<ServiceKey, Waiting>,
     pub(crate) sweep: Progress,
     pub(crate) ticks: u32,
     pub(crate) knobs: Knobs,
@@ -86,6 +91,8 @@ impl Dataplane {
             interfaces: Vec::new(),
             attach: director.attach,
             addresses: BTreeMap::new(),
+            addresses_due: None,
+            waiting: BTreeMap::new(),
             sweep: Progress::default(),
             ticks,
             knobs: director.knobs,

@@ -37,7 +37,7 @@ impl Dataplane {
         }
         settings.flags.store(flags);
         let exact = self.exact();
-        for row in &self.rows.services {
+        for row in self.rows.services.values() {
             if let Some(entry) = self.maps.services.get(row.index) {
                 let others = entry.flags.load() & !ServiceEntry::EXACT;
                 entry.flags.store(others | exact);

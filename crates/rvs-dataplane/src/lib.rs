@@ -8,6 +8,7 @@
 
 mod attach;
 mod change;
+mod coalesce;
 mod connections;
 mod dataplane;
 pub mod decapsulation;

@@ -1,9 +1,9 @@
 //! What the data plane says of itself, gathered from rows and maps.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use rvs_abi::Counter;
-use rvs_config::ServiceKey;
+use rvs_config::{ServiceKey, ServiceOptions};
 
 use crate::{
     InterfaceState, ServerState, ServiceState, Stats, TableState,
@@ -17,20 +17,32 @@ use crate::{
 impl Dataplane {
     /// All services in the order in which they were added.
     pub fn services(&self) -> Vec<ServiceState> {
-        let mut removed: BTreeMap<ServiceKey, Vec<u32>> = BTreeMap::new();
-        for (index, row) in &self.rows.servers {
-            if let (Some(_), Some(key)) = (row.removed, row.service) {
-                removed.entry(key).or_default().push(*index);
-            }
-        }
-        self.rows
-            .services
-            .iter()
-            .map(|row| {
-                let removed = removed.get(&row.key).map(Vec::as_slice);
-                self.service_state(row, removed.unwrap_or_default())
-            })
+        let services = self.rows.in_order();
+        services
+            .into_iter()
+            .map(|row| self.service_state(row))
             .collect()
+    }
+
+    /// One service.
+    pub fn service(&self, key: &ServiceKey) -> Option<ServiceState> {
+        self.rows.service(key).map(|row| self.service_state(row))
+    }
+
+    /// One server that was not removed.
+    pub fn server(&self, key: &ServiceKey, server: SocketAddr) -> Option<ServerState> {
+        let index = self.server_index(key, server).ok()?;
+        Some(self.server_state(index, self.rows.servers.get(&index)?))
+    }
+
+    /// How a service treats its clients.
+    pub fn options(&self, key: &ServiceKey) -> Option<&ServiceOptions> {
+        self.rows.service(key).map(|row| &row.options)
+    }
+
+    /// The service that has this name.
+    pub fn named(&self, name: &str) -> Option<ServiceKey> {
+        self.rows.named(name)
     }
 
     /// Every counter.
@@ -68,12 +80,18 @@ impl Dataplane {
             .collect()
     }
 
-    fn service_state(&self, row: &ServiceRow, removed: &[u32]) -> ServiceState {
+    fn service_state(&self, row: &ServiceRow) -> ServiceState {
+        let removed = self
+            .rows
+            .servers_of(&row.key)
+            .filter(|(_, server)| server.removed.is_some())
+            .map(|(index, _)| index);
         let mut servers: Vec<ServerState> = row
             .servers
             .iter()
+            .copied()
             .chain(removed)
-            .filter_map(|index| Some(self.server_state(*index, self.rows.servers.get(index)?)))
+            .filter_map(|index| Some(self.server_state(index, self.rows.servers.get(&index)?)))
             .collect();
         let counted = servers.iter().fold(
             stats::base(&self.maps.service_base, row.index),

@@ -1,13 +1,17 @@
 //! Showing the data path what was changed: lists of servers, what schedulers need of them, and the
 //! addresses that concern the director. Each list is published by one word.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
-use rvs_abi::{AddressKey, Settings, service::address as meaning};
+use rvs_abi::{AddressKey, Server, Settings, service::address as meaning};
 use rvs_config::{Method, Protocol, Scheduler, ServiceKey};
 
 use crate::{
-    ChangeError, change::kernel_error, dataplane::Dataplane, object::MEMBERS, shared::Plain, wire,
+    ChangeError, change::kernel_error, coalesce::no_room, dataplane::Dataplane, object::MEMBERS,
+    rows::ServerRow, shared::Plain, wire,
 };
 
 /// FTP's control port.
@@ -30,8 +34,8 @@ impl Dataplane {
         })
     }
 
-    /// Publishes the service's list. `shift` is how many servers were put at its head.
-    pub(crate) fn publish(&mut self, key: &ServiceKey, shift: u32) -> Result<(), ChangeError> {
+    /// Publishes the service's list.
+    pub(crate) fn publish(&mut self, key: &ServiceKey) -> Result<(), ChangeError> {
         let row = self
             .rows
             .service(key)
@@ -39,14 +43,11 @@ impl Dataplane {
             .clone();
         let length = row.servers.len() as u32;
         let version = row.region.version.wrapping_add(1) & 0xffff;
-        let region =
-            self.rows
-                .regions
-                .allocate(length, MEMBERS, version)
-                .ok_or(ChangeError::NoRoom {
-                    what: "list of real servers",
-                    limit: MEMBERS.into(),
-                })?;
+        let region = self
+            .rows
+            .regions
+            .allocate(length, MEMBERS, version)
+            .ok_or_else(no_room)?;
         for (place, index) in row.servers.iter().enumerate() {
             if let Some(word) = self.maps.members.get(region.offset + place as u32) {
                 word.store(u64::from(*index));
@@ -54,17 +55,23 @@ impl Dataplane {
         }
         if let Some(entry) = self.maps.services.get(row.index) {
             entry.members.swap(region.pack());
-            if shift > 0 {
-                let cursor = entry.cursor.load();
-                let moved = (cursor as u32 & 0xffff).wrapping_add(shift).min(length);
-                entry
-                    .cursor
-                    .cas(cursor, cursor & !0xffff | u64::from(moved));
+            // The scheduler goes on with the server that was next, or with the first after it that is still there.
+            let cursor = entry.cursor.load();
+            let next = next_place(&row.published, &row.servers, cursor as u32 & 0xffff);
+            entry.cursor.cas(cursor, cursor & !0xffff | u64::from(next));
+        }
+        for index in &row.published {
+            let removed = |row: &ServerRow| row.removed.is_some();
+            if self.rows.servers.get(index).is_some_and(removed)
+                && let Some(entry) = self.maps.servers.get(*index)
+            {
+                entry.flags.store(entry.flags.load() | Server::REMOVED);
             }
         }
         self.rows.regions.retire(row.region);
-        if let Some(row) = self.rows.service_mut(key) {
-            row.region = region;
+        if let Some(known) = self.rows.service_mut(key) {
+            known.region = region;
+            known.published = row.servers;
         }
         self.weigh(key);
         Ok(())
@@ -114,7 +121,7 @@ impl Dataplane {
     /// Brings the address index up to date.
     pub(crate) fn write_addresses(&mut self) -> Result<(), ChangeError> {
         let mut wanted: BTreeMap<Address, u32> = BTreeMap::new();
-        for row in &self.rows.services {
+        for row in self.rows.services.values() {
             let protocols: Vec<u8> = match row.key {
                 ServiceKey::Address(key) => vec![key.protocol().number()],
                 ServiceKey::Mark(_) => Protocol::ALL.map(Protocol::number).to_vec(),
@@ -169,6 +176,7 @@ impl Dataplane {
             let _ = self.maps.addresses.remove(&key_of(*key));
         }
         self.addresses = wanted;
+        self.addresses_due = None;
         self.note_kinds();
         Ok(())
     }
@@ -178,7 +186,7 @@ impl Dataplane {
         let Some(settings) = self.maps.settings.get(0) else {
             return;
         };
-        let any = |of: fn(&ServiceKey) -> bool| self.rows.services.iter().any(|row| of(&row.key));
+        let any = |of: fn(&ServiceKey) -> bool| self.rows.services.keys().any(of);
         let mut flags = settings.flags.load();
         for (bit, on) in [
             (
@@ -200,6 +208,34 @@ impl Dataplane {
     }
 }
 
+/// Where in the new list the server is that was at `next` in the old one.
+fn next_place(old: &[u32], new: &[u32], next: u32) -> u32 {
+    let places: HashMap<u32, u32> = new.iter().copied().zip(0..).collect();
+    let rest = old.get(next as usize..).unwrap_or_default();
+    rest.iter()
+        .find_map(|index| places.get(index).copied())
+        .unwrap_or(new.len() as u32)
+}
+
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_stays_with_its_server() {
+        // Newer servers come at the head.
+        assert_eq!(next_place(&[1, 2, 3], &[9, 8, 1, 2, 3], 0), 2);
+        assert_eq!(next_place(&[1, 2, 3], &[9, 1, 2, 3], 2), 3);
+        // Before it, at it, and all behind it gone.
+        assert_eq!(next_place(&[1, 2, 3], &[2, 3], 2), 1);
+        assert_eq!(next_place(&[1, 2, 3], &[1, 3], 1), 1);
+        assert_eq!(next_place(&[1, 2, 3], &[9, 1], 1), 2);
+        assert_eq!(next_place(&[1, 2, 3], &[1, 2, 3, 4], 7), 4);
+        assert_eq!(next_place(&[], &[1], 0), 1);
+        assert_eq!(next_place(&[1], &[], 0), 0);
+    }
 }

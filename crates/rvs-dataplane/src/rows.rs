@@ -1,7 +1,11 @@
 //! What this process remembers of services and servers beside the maps: indexes, regions, order. All
 //! of it can be read back from the maps, which is how a director is adopted.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use rvs_abi::{Server as Entry, Service as ServiceEntry, service::Region};
 use rvs_config::{Method, Server, ServiceKey, ServiceOptions, Weight};
@@ -19,6 +23,12 @@ pub(crate) struct ServiceRow {
     pub(crate) region: Region,
     /// Indexes of its servers, newest first.
     pub(crate) servers: Vec<u32>,
+    /// Those of them that the kernel's list has: the same, unless the list waits for its publication.
+    pub(crate) published: Vec<u32>,
+    /// When that was.
+    pub(crate) published_at: Option<Instant>,
+    /// The order in which services were added.
+    pub(crate) sequence: u32,
 }
 
 /// A server, also one that was removed and still has connections.
@@ -36,12 +46,22 @@ pub(crate) struct ServerRow {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    /// In the order in which they were added.
-    pub(crate) services: Vec<ServiceRow>,
-    /// By index.
+    pub(crate) services: BTreeMap<ServiceKey, ServiceRow>,
+    /// By index. Only [`Rows::insert_server`] and [`Rows::remove_server`] add and take away.
     pub(crate) servers: BTreeMap<u32, ServerRow>,
     pub(crate) regions: Regions,
     next_sequence: u32,
+    /// Indexes of services that are taken.
+    taken: BTreeSet<u32>,
+    names: BTreeMap<String, ServiceKey>,
+    /// The servers of each service, removed ones included.
+    of_service: BTreeMap<ServiceKey, BTreeSet<u32>>,
+    /// The servers at each address, and at each address and port by service.
+    at_address: BTreeMap<IpAddr, BTreeSet<u32>>,
+    at_socket: BTreeMap<(SocketAddr, Option<ServiceKey>), BTreeSet<u32>>,
+    /// No index below these is free.
+    lowest_service: u32,
+    lowest_server: u32,
 }
 
 impl Rows {
@@ -52,15 +72,11 @@ impl Rows {
             .settings
             .get(0)
             .map_or(1, |settings| settings.ticks_per_second.load());
-        let mut services: Vec<(u32, ServiceRow)> = maps
+        let services: BTreeMap<u32, ServiceRow> = maps
             .services
             .iter()
-            .filter_map(|(index, entry)| {
-                let row = service_row(index, entry, per_second)?;
-                Some((entry.sequence.load(), row))
-            })
+            .filter_map(|(index, entry)| Some((index, service_row(index, entry, per_second)?)))
             .collect();
-        services.sort_by_key(|(sequence, _)| *sequence);
         let mut order: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
         for (index, entry) in maps.servers.iter() {
             let flags = entry.flags.load();
@@ -68,10 +84,7 @@ impl Rows {
                 continue;
             }
             let service = entry.service.load();
-            let key = services
-                .iter()
-                .find(|(_, row)| row.index == service)
-                .map(|(_, row)| row.key);
+            let key = services.get(&service).map(|row| row.key);
             let Some(server) = server_of(entry) else {
                 continue;
             };
@@ -92,15 +105,21 @@ impl Rows {
                 removed: removed.then_some(0),
             };
             rows.next_sequence = rows.next_sequence.max(entry.sequence.load());
-            rows.servers.insert(index, row);
+            rows.insert_server(index, row);
         }
-        for (sequence, mut row) in services {
-            rows.next_sequence = rows.next_sequence.max(sequence);
-            let mut list = order.remove(&row.index).unwrap_or_default();
+        for (index, mut row) in services {
+            rows.next_sequence = rows.next_sequence.max(row.sequence);
+            let mut list = order.remove(&index).unwrap_or_default();
             list.sort_unstable_by(|a, b| b.cmp(a));
             row.servers = list.into_iter().map(|(_, index)| index).collect();
+            row.published = (0..row.region.length)
+                .filter_map(|place| {
+                    let word = maps.members.get(row.region.offset.checked_add(place)?)?;
+                    u32::try_from(word.load()).ok()
+                })
+                .collect();
             rows.regions.take(row.region);
-            rows.services.push(row);
+            rows.insert_service(row);
         }
         rows
     }
@@ -112,35 +131,137 @@ impl Rows {
     }
 
     pub(crate) fn service(&self, key: &ServiceKey) -> Option<&ServiceRow> {
-        self.services.iter().find(|row| row.key == *key)
+        self.services.get(key)
     }
 
     pub(crate) fn service_mut(&mut self, key: &ServiceKey) -> Option<&mut ServiceRow> {
-        self.services.iter_mut().find(|row| row.key == *key)
+        self.services.get_mut(key)
+    }
+
+    /// All services in the order in which they were added.
+    pub(crate) fn in_order(&self) -> Vec<&ServiceRow> {
+        let mut services: Vec<&ServiceRow> = self.services.values().collect();
+        services.sort_unstable_by_key(|row| row.sequence);
+        services
+    }
+
+    pub(crate) fn insert_service(&mut self, row: ServiceRow) {
+        self.taken.insert(row.index);
+        if let Some(name) = &row.name {
+            self.names.insert(name.clone(), row.key);
+        }
+        self.services.insert(row.key, row);
+    }
+
+    pub(crate) fn remove_service(&mut self, key: &ServiceKey) -> Option<ServiceRow> {
+        let row = self.services.remove(key)?;
+        self.taken.remove(&row.index);
+        self.lowest_service = self.lowest_service.min(row.index);
+        if let Some(name) = &row.name {
+            self.names.remove(name);
+        }
+        Some(row)
+    }
+
+    /// The service that has this name.
+    pub(crate) fn named(&self, name: &str) -> Option<ServiceKey> {
+        self.names.get(name).copied()
+    }
+
+    pub(crate) fn set_name(&mut self, key: &ServiceKey, name: Option<&str>) {
+        let Some(row) = self.services.get_mut(key) else {
+            return;
+        };
+        let former = std::mem::replace(&mut row.name, name.map(str::to_owned));
+        if let Some(former) = former
+            && self.names.get(&former) == Some(key)
+        {
+            self.names.remove(&former);
+        }
+        if let Some(name) = name {
+            self.names.insert(name.to_owned(), *key);
+        }
+    }
+
+    /// Also puts a server in the place of another.
+    pub(crate) fn insert_server(&mut self, index: u32, row: ServerRow) {
+        self.remove_server(index);
+        if let Some(key) = row.service {
+            self.of_service.entry(key).or_default().insert(index);
+        }
+        let address = row.server.socket_addr();
+        for sets in [
+            self.at_address.entry(address.ip()).or_default(),
+            self.at_socket.entry((address, row.service)).or_default(),
+        ] {
+            sets.insert(index);
+        }
+        self.servers.insert(index, row);
+    }
+
+    pub(crate) fn remove_server(&mut self, index: u32) -> Option<ServerRow> {
+        let row = self.servers.remove(&index)?;
+        self.lowest_server = self.lowest_server.min(index);
+        if let Some(key) = row.service {
+            forget(&mut self.of_service, &key, index);
+        }
+        let address = row.server.socket_addr();
+        forget(&mut self.at_address, &address.ip(), index);
+        forget(&mut self.at_socket, &(address, row.service), index);
+        Some(row)
+    }
+
+    /// The servers of a service, removed ones included, by index.
+    pub(crate) fn servers_of(&self, key: &ServiceKey) -> impl Iterator<Item = (u32, &ServerRow)> {
+        let indexes = self.of_service.get(key).into_iter().flatten();
+        indexes.filter_map(|index| Some((*index, self.servers.get(index)?)))
+    }
+
+    /// The indexes of the servers at an address.
+    pub(crate) fn at_address(&self, address: IpAddr) -> impl Iterator<Item = u32> {
+        self.at_address.get(&address).into_iter().flatten().copied()
+    }
+
+    /// The servers of a service at an address and port: at most one that was not removed.
+    pub(crate) fn at_socket(
+        &self,
+        key: &ServiceKey,
+        address: SocketAddr,
+    ) -> impl Iterator<Item = (u32, &ServerRow)> {
+        let indexes = self.at_socket.get(&(address, Some(*key)));
+        let indexes = indexes.into_iter().flatten();
+        indexes.filter_map(|index| Some((*index, self.servers.get(index)?)))
+    }
+
+    /// The addresses at which there are servers.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.at_address.keys().copied()
     }
 
     /// The lowest service index that is free.
-    pub(crate) fn free_service(&self, limit: u32) -> Option<u32> {
-        let mut used: Vec<u32> = self.services.iter().map(|row| row.index).collect();
-        used.sort_unstable();
-        first_gap(used.into_iter(), limit)
+    pub(crate) fn free_service(&mut self, limit: u32) -> Option<u32> {
+        while self.taken.contains(&self.lowest_service) {
+            self.lowest_service += 1;
+        }
+        (self.lowest_service < limit).then_some(self.lowest_service)
     }
 
     /// The lowest server index that is free.
-    pub(crate) fn free_server(&self, limit: u32) -> Option<u32> {
-        first_gap(self.servers.keys().copied(), limit)
+    pub(crate) fn free_server(&mut self, limit: u32) -> Option<u32> {
+        while self.servers.contains_key(&self.lowest_server) {
+            self.lowest_server += 1;
+        }
+        (self.lowest_server < limit).then_some(self.lowest_server)
     }
 }
 
-fn first_gap(used: impl Iterator<Item = u32>, limit: u32) -> Option<u32> {
-    let mut free = 0;
-    for index in used {
-        if index != free {
-            break;
+fn forget<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<u32>>, key: &K, index: u32) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(&index);
+        if set.is_empty() {
+            sets.remove(key);
         }
-        free += 1;
     }
-    (free < limit).then_some(free)
 }
 
 fn service_row(index: u32, entry: &ServiceEntry, per_second: u32) -> Option<ServiceRow> {
@@ -163,6 +284,9 @@ fn service_row(index: u32, entry: &ServiceEntry, per_second: u32) -> Option<Serv
         origin: origin_of(flags & ServiceEntry::CONFIGURED != 0),
         region: Region::unpack(entry.members.load()),
         servers: Vec::new(),
+        published: Vec::new(),
+        published_at: None,
+        sequence: entry.sequence.load(),
     })
 }
 
@@ -235,6 +359,13 @@ impl Regions {
             length,
             version,
         })
+    }
+
+    /// Whether a list of `length` would find room in the place of another, once what is retired is free.
+    pub(crate) fn fits(&self, own: Region, length: u32, limit: u32) -> bool {
+        let retired = self.retired.iter().map(|(region, _)| region.length);
+        let others = self.taken.values().sum::<u32>() - retired.sum::<u32>() - own.length;
+        others.saturating_add(length) <= limit
     }
 
     /// The region is no longer published.

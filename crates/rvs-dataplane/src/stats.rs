@@ -128,7 +128,7 @@ impl Dataplane {
             let sum = counted.entry(service).or_default();
             *sum = sum.plus(stats);
         }
-        for row in &self.rows.services {
+        for row in self.rows.services.values() {
             if key.is_none_or(|key| row.key == *key) {
                 let servers = counted.get(&row.key).copied().unwrap_or_default();
                 let stats = base(&self.maps.service_base, row.index).plus(servers);
@@ -163,7 +163,7 @@ pub(crate) fn counted_by_server(maps: &Maps, index: u32) -> Stats {
 pub(crate) fn counted_by_all(maps: &Maps, rows: &Rows) -> Stats {
     let services = rows
         .services
-        .iter()
+        .values()
         .map(|row| base(&maps.service_base, row.index));
     let servers = rows
         .servers

@@ -1,6 +1,9 @@
 //! The sweep as user space drives it: slice by slice, and what a whole pass tells.
 
-use rvs_abi::sweep::{SWEEP_MAX, Sweep};
+use rvs_abi::{
+    Server,
+    sweep::{SWEEP_MAX, Sweep},
+};
 
 use crate::{Tick, dataplane::Dataplane, programs};
 
@@ -22,6 +25,7 @@ impl Dataplane {
     /// any more.
     pub fn tick(&mut self) -> Tick {
         let mut done = Tick::default();
+        self.publish_due();
         self.follow_interfaces();
         let mut left = SWEEP_PER_TICK;
         while left > 0 {
@@ -79,13 +83,16 @@ impl Dataplane {
                 self.maps
                     .servers
                     .get(**index)
-                    .is_some_and(|entry| entry.seen.load() != pass)
+                    // Without the mark, the list that names it is still the kernel's.
+                    .is_some_and(|entry| {
+                        entry.seen.load() != pass && entry.flags.load() & Server::REMOVED != 0
+                    })
             })
             .map(|(index, _)| *index)
             .collect();
         for index in free {
             let counted = self.counted_by_server(index);
-            if let Some(row) = self.rows.servers.remove(&index) {
+            if let Some(row) = self.rows.remove_server(index) {
                 self.keep_counted(row.service, counted);
             }
             if let Some(entry) = self.maps.servers.get(index) {

@@ -36,7 +36,7 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
     };
     new.set_scheduling(scheduling(old));
     let rows = Rows::read(old);
-    for row in &rows.services {
+    for row in rows.in_order() {
         // Oldest first, as they were added.
         let servers: Vec<_> = row
             .servers
@@ -69,13 +69,13 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
         }
         // Its removed servers are not copied; what they counted is.
         let gone = rows
-            .servers
-            .iter()
-            .filter(|(_, server)| server.service == Some(row.key) && server.removed.is_some())
-            .map(|(index, _)| stats::counted_by_server(old, *index));
+            .servers_of(&row.key)
+            .filter(|(_, server)| server.removed.is_some())
+            .map(|(index, _)| stats::counted_by_server(old, index));
         let base = gone.fold(stats::base(&old.service_base, row.index), Stats::plus);
         new.credit_service(&row.key, base, stats::zeroed(&old.service_base, row.index));
     }
+    new.publish_all();
     new.credit_all(
         stats::counted_by_all(old, &rows),
         stats::zeroed(&old.service_base, WHOLE),

@@ -14,15 +14,7 @@ const HOP_SECONDS: u32 = 5;
 impl Dataplane {
     /// The distinct addresses of all servers, whose next hops are wanted.
     pub fn server_addresses(&self) -> Vec<IpAddr> {
-        let mut addresses: Vec<IpAddr> = self
-            .rows
-            .servers
-            .values()
-            .map(|row| row.server.address())
-            .collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses
+        self.rows.addresses().collect()
     }
 
     /// Writes next hops that were found or confirmed just now; `None` where there is no route.
@@ -32,13 +24,12 @@ impl Dataplane {
         };
         let until = now.tick.wrapping_add(HOP_SECONDS * self.ticks);
         for (address, hop) in hops {
-            for (index, row) in self
-                .rows
-                .servers
-                .iter_mut()
-                .filter(|(_, row)| row.server.address() == *address)
-            {
-                let Some(entry) = self.maps.servers.get(*index) else {
+            let indexes: Vec<u32> = self.rows.at_address(*address).collect();
+            for index in indexes {
+                let (Some(row), Some(entry)) = (
+                    self.rows.servers.get_mut(&index),
+                    self.maps.servers.get(index),
+                ) else {
                     continue;
                 };
                 if row.hop != *hop || entry.hop_ifindex.load() == 0 {
