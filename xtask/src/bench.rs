@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::{process, setup};
+use crate::{guest, process, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Only rows whose name contains this.
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
+    /// Beside the kernel's own IPVS, in the guest: rows whose name contains "beside ipvs".
+    #[arg(long)]
+    guest: bool,
     /// Runs of each row, of which the median is taken [default: 5].
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
@@ -30,6 +33,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         "--package",
         "rvs-bench",
     ]))?;
+    if args.guest {
+        return beside_ipvs(args);
+    }
     let mut command = process::cargo();
     command.args([
         "run",
@@ -46,6 +52,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(pattern) = &args.only {
         command.args(["--only", pattern]);
     }
+    if let Some(runs) = args.runs {
+        command.args(["--runs", &runs.to_string()]);
+    }
+    let status = command.status()?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The guest has IPVS, which few machines at hand have. What is measured there is emulated: ratios count.
+fn beside_ipvs(args: &Args) -> Result<ExitCode> {
+    let mut command = guest::runner();
+    command.args(["--timeout", "3600", "--"]);
+    command.arg(process::target_directory().join("release/rvs-bench"));
+    command.args(["--only", args.only.as_deref().unwrap_or("beside ipvs")]);
     if let Some(runs) = args.runs {
         command.args(["--runs", &runs.to_string()]);
     }

@@ -1,6 +1,6 @@
 //! The machine that is measured on: its name for the report, and the one CPU that does the work.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -25,6 +25,15 @@ pub(crate) fn description() -> String {
         cores(),
         kernel.trim()
     )
+}
+
+/// Whether the kernel has IPVS, or a module of it, and ipvsadm is there.
+pub(crate) fn has_ipvs() -> bool {
+    let _ = Command::new("modprobe").arg("ip_vs").output();
+    Command::new("ipvsadm")
+        .arg("-Ln")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 /// Cores that this process may use.

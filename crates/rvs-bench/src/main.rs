@@ -6,6 +6,7 @@
 
 mod bed;
 mod frame;
+mod ipvs;
 mod machine;
 mod memory;
 mod report;
@@ -69,6 +70,7 @@ fn run(args: &Args) -> Result<()> {
     testrun::run(&wanted, &mut report)?;
     memory::run(&wanted, &mut report)?;
     veth::run(&wanted, &mut report)?;
+    ipvs::run(&wanted, &mut report)?;
     tcp::run(&wanted, &mut report)?;
     report.retain(&wanted.only);
     print!("{}", report.table());

@@ -30,12 +30,14 @@ use crate::{
 const FLOWS: u32 = 1024;
 const FRAMES: u32 = 1 << 16;
 const BATCH: u32 = 64;
+/// Frames that veth holds for its receiver (`VETH_RING_SIZE`).
+pub(crate) const RING: u32 = 256;
 const TIME: Duration = Duration::from_millis(400);
 const NFTABLES: &str = "nftables DNAT";
 
 /// All rows.
 pub(crate) fn run(wanted: &Wanted, report: &mut Report) -> Result<()> {
-    let names: Vec<String> = Kinds::ALL
+    let names: Vec<String> = Middle::ALL
         .iter()
         .flat_map(|kind| [kind.row("pps"), kind.row("CPU")])
         .collect();
@@ -46,7 +48,7 @@ pub(crate) fn run(wanted: &Wanted, report: &mut Report) -> Result<()> {
     on_a_thread(|| {
         let cpu = machine::pin()?;
         let mut lines = Vec::new();
-        let done = Kinds::ALL
+        let done = Middle::ALL
             .iter()
             .try_for_each(|kind| Line::new(*kind).map(|line| lines.push((*kind, line))))
             .and_then(|()| measure(&mut lines, cpu, wanted, report));
@@ -58,7 +60,7 @@ pub(crate) fn run(wanted: &Wanted, report: &mut Report) -> Result<()> {
 }
 
 fn measure(
-    lines: &mut [(Kinds, Line)],
+    lines: &mut [(Middle, Line)],
     cpu: usize,
     wanted: &Wanted,
     report: &mut Report,
@@ -78,24 +80,24 @@ fn measure(
         .iter()
         .map(|(rates, costs)| (median(rates), median(costs)))
         .collect();
-    let of = |wanted: Kinds| {
+    let of = |wanted: Middle| {
         lines
             .iter()
             .position(|(kind, _)| *kind == wanted)
             .and_then(|place| medians.get(place).copied())
             .unwrap_or_default()
     };
-    let (nft, nft_cost) = of(Kinds::Nftables);
-    for kind in Kinds::ALL {
+    let (nft, nft_cost) = of(Middle::Nftables);
+    for kind in Middle::ALL {
         let (rate, cost) = of(kind);
         let rate = Row::new(&kind.row("pps"), "Mpps", rate);
         let cost = Row::new(&kind.row("CPU"), "ns", cost);
         let target = match kind {
-            Kinds::XdpNat => Target::Ratio(3.5),
-            Kinds::TcNat => Target::Ratio(1.25),
-            Kinds::Nftables | Kinds::Forwarding => Target::None,
+            Middle::Rvs(Attach::Xdp, _) => Target::Ratio(3.5),
+            Middle::Rvs(..) => Target::Ratio(1.25),
+            Middle::Ipvs(_) | Middle::Nftables | Middle::Forwarding => Target::None,
         };
-        if kind == Kinds::Nftables {
+        if kind == Middle::Nftables {
             report.add(rate);
             report.add(cost);
         } else {
@@ -108,41 +110,67 @@ fn measure(
 
 /// What stands in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kinds {
-    XdpNat,
-    TcNat,
+pub(crate) enum Middle {
+    /// RVS, at XDP where it can or at tc alone.
+    Rvs(Attach, Method),
+    /// The kernel's IPVS.
+    Ipvs(Method),
+    /// nftables DNAT.
     Nftables,
+    /// Plain forwarding.
     Forwarding,
 }
 
-impl Kinds {
-    const ALL: [Self; 4] = [Self::XdpNat, Self::TcNat, Self::Nftables, Self::Forwarding];
+impl Middle {
+    const ALL: [Self; 4] = [
+        Self::Rvs(Attach::Xdp, Method::Nat),
+        Self::Rvs(Attach::Tc, Method::Nat),
+        Self::Nftables,
+        Self::Forwarding,
+    ];
+
+    /// What rows call it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Rvs(Attach::Xdp, method) => format!("xdp {method}"),
+            Self::Rvs(_, method) => format!("tc {method}"),
+            Self::Ipvs(method) => format!("ipvs {method}"),
+            Self::Nftables => "nftables nat".to_owned(),
+            Self::Forwarding => "kernel forwarding".to_owned(),
+        }
+    }
 
     fn row(self, what: &str) -> String {
-        let name = match self {
-            Self::XdpNat => "xdp nat",
-            Self::TcNat => "tc nat",
-            Self::Nftables => "nftables nat",
-            Self::Forwarding => "kernel forwarding",
-        };
-        format!("{name} {what} over veth")
+        format!("{} {what} over veth", self.name())
     }
 }
 
+/// Flows that a line's client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// A thousand flows, again and again, at random.
+    Known,
+    /// Every packet is the first of its flow.
+    New,
+}
+
 /// Client, director and sink.
-struct Line {
+pub(crate) struct Line {
     dataplane: Option<Dataplane>,
     hop: Hop,
     client: Host,
+    director: Host,
     ifindex: u32,
     words: [u32; plan::WORDS],
+    next: u32,
+    frames: u32,
     feed: Ebpf,
     sink: Ebpf,
     _lab: Lab,
 }
 
 impl Line {
-    fn new(kind: Kinds) -> Result<Self> {
+    pub(crate) fn new(kind: Middle) -> Result<Self> {
         let lab = Lab::new()?;
         let (client, director, sink) = (
             lab.host("client")?,
@@ -181,7 +209,7 @@ impl Line {
             program.attach("eth0", XdpMode::Driver)?;
             Ok(())
         })??;
-        let destination = if kind == Kinds::Forwarding {
+        let destination = if kind == Middle::Forwarding {
             SERVERS[0]
         } else {
             VIP
@@ -192,18 +220,32 @@ impl Line {
             hop,
             ifindex: client.ifindex("eth0")?,
             words: frame::plan_of(Kind::Udp, macs, destination, FLOWS),
+            next: 0,
+            frames: FRAMES,
             client,
+            director,
             feed: bed::load_feed()?,
             sink: sink_object,
             _lab: lab,
         })
     }
 
+    /// From now on sends what `load` says, `frames` frames at a time.
+    pub(crate) fn load(&mut self, load: Load, frames: u32) {
+        self.frames = frames;
+        self.words[plan::FLOWS] = if load == Load::New { 0 } else { FLOWS };
+    }
+
     /// Sends for a while: million packets that arrived in a second of the CPU's time, and its
     /// nanoseconds for each.
-    fn run(&mut self, cpu: usize, time: Duration) -> Result<(f64, f64)> {
+    pub(crate) fn run(&mut self, cpu: usize, time: Duration) -> Result<(f64, f64)> {
         self.client.enter()?;
-        bed::write_plan(&mut self.feed, self.words)?;
+        let mut words = self.words;
+        if words[plan::FLOWS] == 0 {
+            // Flows that were never seen.
+            words[plan::STATE] = self.next;
+        }
+        bed::write_plan(&mut self.feed, words)?;
         if let Some(dataplane) = &mut self.dataplane {
             dataplane.apply_hops(&SERVERS.map(|server| (IpAddr::V4(server), Some(self.hop))));
         }
@@ -212,8 +254,13 @@ impl Line {
         let mut sent = 0_u64;
         while start.elapsed() < time {
             self.send()?;
-            sent += u64::from(FRAMES);
+            sent += u64::from(self.frames);
+            if self.frames <= RING {
+                // What waits in the softirq's thread gets its turn: on a slow machine all of it does.
+                std::thread::sleep(Duration::from_micros(200));
+            }
         }
+        self.next = self.next.wrapping_add(sent as u32);
         let busy = self::busy(cpu)? - busy;
         let arrived = self.arrived()? - arrived;
         ensure!(
@@ -234,7 +281,7 @@ impl Line {
         let options = TestRunOptions {
             data_in: Some(&data),
             ctx_in: Some(&context),
-            repeat: FRAMES,
+            repeat: self.frames,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
             ..TestRunOptions::new()
         };
@@ -249,31 +296,58 @@ impl Line {
         Ok(counts.iter().sum())
     }
 
-    fn close(self) -> Result<()> {
+    pub(crate) fn close(self) -> Result<()> {
+        // Without tcx the filters are found by the interfaces' names.
+        self.director.enter()?;
         self.dataplane.map_or(Ok(()), Dataplane::detach)?;
         Ok(())
     }
 }
 
 /// Sets up what stands in the middle.
-fn director_of(kind: Kinds, director: &Host) -> Result<Option<Dataplane>> {
-    let attach = match kind {
-        Kinds::XdpNat => Attach::Xdp,
-        Kinds::TcNat => Attach::Tc,
-        Kinds::Nftables => {
+fn director_of(kind: Middle, director: &Host) -> Result<Option<Dataplane>> {
+    let (attach, method) = match kind {
+        Middle::Rvs(attach, method) => (attach, method),
+        Middle::Ipvs(method) => {
+            ipvs(director, method)?;
+            return Ok(None);
+        }
+        Middle::Nftables => {
             nftables(director, "udp")?;
             return Ok(None);
         }
-        Kinds::Forwarding => return Ok(None),
+        Middle::Forwarding => return Ok(None),
     };
     let mut settings = bed::settings(director, &["eth0", "eth1"])?;
     settings.attach = attach;
     let (mut dataplane, _) = director.in_namespace(|| Dataplane::open(&settings))??;
-    dataplane.add_service(
-        &bed::service("udp", Method::Nat, &SERVERS)?,
-        Origin::Runtime,
-    )?;
+    dataplane.add_service(&bed::service("udp", method, &SERVERS)?, Origin::Runtime)?;
     Ok(Some(dataplane))
+}
+
+/// The same by the kernel's IPVS, by its own tool.
+fn ipvs(director: &Host, method: Method) -> Result<()> {
+    let virtual_service = format!("{VIP}:80");
+    director.run(&["ipvsadm", "-A", "-u", &virtual_service, "-s", "rr"])?;
+    let letter = match method {
+        Method::Nat => "-m",
+        Method::Tunnel => "-i",
+        Method::Direct => "-g",
+    };
+    for server in SERVERS {
+        let server = format!("{server}:80");
+        let words = [
+            "ipvsadm",
+            "-a",
+            "-u",
+            &virtual_service,
+            "-r",
+            &server,
+            letter,
+        ];
+        director.run(&words)?;
+    }
+    Ok(())
 }
 
 /// The same by nftables: round robin over the servers, remembered by conntrack.

@@ -65,13 +65,13 @@ pub fn bench_nothing_tc(_context: TcContext) -> i32 {
     NEXT
 }
 
-/// Counts and drops UDP, whatever its ports; the rest goes on.
+/// Counts and drops UDP, whatever its ports, also in a tunnel; the rest goes on.
 #[xdp]
 pub fn bench_sink(context: XdpContext) -> u32 {
     let (data, end) = (context.data(), context.data_end());
     // SAFETY: the bounds are checked; bytes have no alignment.
-    let is_udp = data + 24 <= end && unsafe { *((data + 23) as *const u8) } == 17;
-    if !is_udp {
+    let is_counted = data + 24 <= end && matches!(unsafe { *((data + 23) as *const u8) }, 17 | 4);
+    if !is_counted {
         return xdp_action::XDP_PASS;
     }
     if let Some(arrived) = ARRIVED.get_ptr_mut(0) {
