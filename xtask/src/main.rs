@@ -6,6 +6,7 @@
 mod bench;
 mod demo;
 mod guest;
+mod parity;
 mod process;
 mod setup;
 mod test;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Guest(args) => guest::run(&args),
+        Command::Parity(args) => parity::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
@@ -52,4 +54,6 @@ enum Command {
     Bench(bench::Args),
     /// Run a command as root in a throw-away guest with a stock Debian kernel (Linux 6.1).
     Guest(guest::Args),
+    /// Compare with the kernel's own IPVS, scenario by scenario, in the guest.
+    Parity(parity::Args),
 }

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Result, bail};
 
 use crate::process::{self, Show};
-use crate::{guest, setup};
+use crate::{guest, parity, setup};
 use artifacts::{Kind, TestProgram};
 use report::{Empty, Report};
 use summary::Summary;
@@ -72,6 +72,12 @@ fn all_phases(args: &Args, programs: &[TestProgram], report: &mut Report) {
         report.note("guest: left out, as --no-guest asks");
     } else {
         report.phase("guest", empty, || guest_step(programs, only));
+        if only.is_none() {
+            // Its programs were built with the tests.
+            report.phase("parity with the kernel's IPVS", Empty::Fails, || {
+                summarised(&mut parity::command(&["--short"])?)
+            });
+        }
     }
 }
 

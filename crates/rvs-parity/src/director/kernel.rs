@@ -1,0 +1,110 @@
+//! The kernel's IPVS, by the real ipvsadm. A namespace has a director of its own, so each scenario gets a fresh one.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Director, Knob, Mark};
+use crate::network::{Network, run, sysctl};
+use crate::wire::Wire;
+
+const MODULES: &[&str] = &[
+    "ip_vs",
+    "ip_vs_rr",
+    "ip_vs_wrr",
+    "ip_vs_lc",
+    "ip_vs_wlc",
+    "ip_vs_sed",
+    "ip_vs_nq",
+    "ip_vs_fo",
+    "ip_vs_ovf",
+    "ip_vs_dh",
+    "ip_vs_sh",
+    "ip_vs_mh",
+    "ip_vs_lblc",
+    "ip_vs_lblcr",
+    "ip_vs_ftp",
+    "ip_vs_pe_sip",
+    "ipip",
+    "ip6_tunnel",
+    "sit",
+    "fou",
+    "ip_gre",
+];
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    network: Option<(Network, Wire)>,
+}
+
+impl Kernel {
+    /// Loads what IPVS consists of.
+    pub(crate) fn new() -> Result<Self> {
+        for module in MODULES {
+            // A kernel may lack one (twos); the scenario that wants it tells.
+            let _ = run(Command::new("modprobe").arg(module));
+        }
+        if !std::path::Path::new("/proc/net/ip_vs").exists() {
+            bail!("this kernel has no IPVS: this program is for the guest (cargo xtask parity)");
+        }
+        Ok(Self { network: None })
+    }
+}
+
+impl Director for Kernel {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn start(&mut self, knobs: &[Knob], marks: &[Mark]) -> Result<()> {
+        self.network = None;
+        self.network = Some(Network::new("kernel")?);
+        for knob in knobs {
+            self.set(*knob)?;
+        }
+        if marks.is_empty() {
+            Ok(())
+        } else {
+            mark(marks)
+        }
+    }
+
+    fn wire(&mut self) -> Result<&mut Wire> {
+        let network = self.network.as_mut().context("no director was started")?;
+        Ok(&mut network.1)
+    }
+
+    fn set(&mut self, (name, value): Knob) -> Result<()> {
+        sysctl(&format!("net/ipv4/vs/{name}"), value)
+    }
+
+    fn ipvsadm(&self) -> Command {
+        Command::new("ipvsadm")
+    }
+}
+
+/// Marks by netfilter, as one does it.
+fn mark(marks: &[Mark]) -> Result<()> {
+    let mut rules = String::from(
+        "table inet parity { chain mark { type filter hook prerouting priority mangle;\n",
+    );
+    for (address, mark) in marks {
+        let family = if address.contains(':') { "ip6" } else { "ip" };
+        rules += &format!("{family} daddr {address} meta mark set {mark}\n");
+    }
+    rules += "} }\n";
+    let mut nft = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("nft")?;
+    if let Some(mut stdin) = nft.stdin.take() {
+        stdin.write_all(rules.as_bytes())?;
+    }
+    if !nft.wait()?.success() {
+        bail!("nft refused its rules");
+    }
+    Ok(())
+}

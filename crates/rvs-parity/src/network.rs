@@ -1,0 +1,125 @@
+//! The namespaces of one director: its own, and one for the outer ends of its links.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::place;
+use crate::wire::{Wire, enter};
+
+/// Kept small and free of surprises.
+const SYSCTLS: &[(&str, &str)] = &[
+    ("ipv4/ip_forward", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/icmp_ratelimit", "0"),
+    ("ipv6/icmp/ratelimit", "0"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/default/forwarding", "1"),
+];
+
+/// A director's network. Dropped, it is gone.
+#[derive(Debug)]
+pub(crate) struct Network {
+    director: String,
+    world: String,
+}
+
+impl Network {
+    /// Makes it anew; the calling thread is in the director's namespace afterwards, and with it all that it starts.
+    pub(crate) fn new(name: &str) -> Result<(Self, Wire)> {
+        let network = Self {
+            director: format!("parity-{name}"),
+            world: format!("parity-{name}-world"),
+        };
+        network.remove();
+        let (director, world) = (&network.director, &network.world);
+        ip_batch(&[], &format!("netns add {director}\nnetns add {world}\n"))?;
+        enter(&path(director))?;
+        for (key, value) in SYSCTLS {
+            sysctl(&format!("net/{key}"), value)?;
+        }
+        ip_batch(
+            &[],
+            &format!(
+                "link add eth0 type veth peer name c0 netns {world}
+link add eth1 type veth peer name s0 netns {world}
+"
+            ),
+        )?;
+        let ups = "link set c0 addrgenmode none up\nlink set s0 addrgenmode none up\n";
+        ip_batch(&["-n", world], ups)?;
+        ip_batch(&[], &place::director_lines())?;
+        for end in ["eth0", "eth1"] {
+            // What the director sends has its checksums filled in, as on a wire.
+            run(Command::new("ethtool").args(["-K", end, "tx", "off", "gso", "off", "tso", "off"]))?;
+        }
+        let wire = Wire::open(&path(world))?;
+        enter(&path(director))?;
+        Ok((network, wire))
+    }
+
+    fn remove(&self) {
+        for name in [&self.director, &self.world] {
+            if path(name).exists() {
+                // Nothing can be done about a failure: the next `netns add` tells of it.
+                let _ = run(Command::new("ip").args(["netns", "del", name]));
+            }
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Writes a value below `/proc/sys`, of the namespace that the calling thread is in.
+pub(crate) fn sysctl(key: &str, value: &str) -> Result<()> {
+    let file = Path::new("/proc/sys").join(key);
+    std::fs::write(&file, value).with_context(|| format!("{}: {value}", file.display()))
+}
+
+/// Runs a command to its end; an error unless it succeeds.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+fn ip_batch(words: &[&str], lines: &str) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(words)
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("ip")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(lines.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("ip: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(name)
+}

@@ -1,0 +1,162 @@
+//! What became of each scenario: a line in a table, the differences in full, and JSON.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::compare::Difference;
+use crate::scenario::{Explained, Note, Scenario, Value};
+
+/// A scenario that was played to both.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) scenario: &'static str,
+    pub(crate) about: &'static str,
+    /// What was compared, in words.
+    pub(crate) compared: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) differences: Vec<Difference>,
+    /// Steps whose explanation nothing needs any more.
+    pub(crate) unused: Vec<&'static str>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Same,
+    /// It differs, as the manual says.
+    Explained,
+    /// RVS has not got what it needs.
+    Missing(&'static str),
+    /// It differs and nobody says why.
+    Differs,
+    /// An explanation, or the mark of a missing feature, is out of date.
+    Stale,
+}
+
+impl Outcome {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        notes: &[Note],
+        differences: Vec<Difference>,
+        unused: &[Explained],
+    ) -> Self {
+        let explained = differences
+            .iter()
+            .all(|difference| difference.heading.is_some());
+        let verdict = match scenario.missing {
+            Some(_) if explained => Verdict::Stale,
+            Some(what) => Verdict::Missing(what),
+            None if !explained => Verdict::Differs,
+            None if !unused.is_empty() => Verdict::Stale,
+            None if differences.is_empty() => Verdict::Same,
+            None => Verdict::Explained,
+        };
+        Self {
+            scenario: scenario.name,
+            about: scenario.about,
+            compared: compared(notes),
+            verdict,
+            differences,
+            unused: unused.iter().map(|explained| explained.step).collect(),
+        }
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        match self.verdict {
+            Verdict::Same | Verdict::Explained | Verdict::Missing(_) => true,
+            Verdict::Differs | Verdict::Stale => false,
+        }
+    }
+
+    /// The line of the table.
+    pub(crate) fn row(&self) -> String {
+        let verdict = match &self.verdict {
+            Verdict::Same => "same".to_owned(),
+            Verdict::Explained => {
+                let mut headings: Vec<&str> = self
+                    .differences
+                    .iter()
+                    .filter_map(|difference| difference.heading)
+                    .collect();
+                headings.sort_unstable();
+                headings.dedup();
+                format!("explained: {}", headings.join(", "))
+            }
+            Verdict::Missing(what) => format!("not built yet: {what}"),
+            Verdict::Differs => "DIFFERS".to_owned(),
+            Verdict::Stale => "OUT OF DATE".to_owned(),
+        };
+        format!(
+            "{:<22} {:<46} {:<40} {verdict}",
+            self.scenario, self.about, self.compared
+        )
+    }
+
+    /// What a person needs to mend it.
+    pub(crate) fn details(&self) -> String {
+        let mut text = String::new();
+        for difference in self
+            .differences
+            .iter()
+            .filter(|difference| difference.heading.is_none())
+        {
+            let _ = writeln!(text, "  at: {}", difference.step);
+            for line in only_in(&difference.kernel, &difference.rvs) {
+                let _ = writeln!(text, "    kernel: {line}");
+            }
+            for line in only_in(&difference.rvs, &difference.kernel) {
+                let _ = writeln!(text, "    rvs:    {line}");
+            }
+        }
+        for step in &self.unused {
+            let _ = writeln!(
+                text,
+                "  {step:?} does not differ any more: remove its explanation"
+            );
+        }
+        if self.verdict == Verdict::Stale && self.unused.is_empty() {
+            let _ = writeln!(
+                text,
+                "  nothing differs: remove the mark of a missing feature"
+            );
+        }
+        text
+    }
+}
+
+/// The lines that the other does not have; all, if only their order differs.
+fn only_in<'a>(lines: &'a [String], other: &[String]) -> Vec<&'a String> {
+    let only: Vec<_> = lines.iter().filter(|line| !other.contains(line)).collect();
+    if only.is_empty() && other.iter().all(|line| lines.contains(line)) {
+        lines.iter().collect()
+    } else {
+        only
+    }
+}
+
+fn compared(notes: &[Note]) -> String {
+    let (mut texts, mut packets, mut lists, mut shares, mut times) = (0, 0, 0, 0, 0);
+    for note in notes {
+        match &note.value {
+            Value::Lines(_) => texts += 1,
+            Value::Packets(seen) => packets += seen.len().max(1),
+            Value::Connections(_) => lists += 1,
+            Value::Shares { .. } => shares += 1,
+            Value::Time { .. } => times += 1,
+        }
+    }
+    let parts = [
+        (texts, "answers"),
+        (packets, "packets"),
+        (lists, "connection lists"),
+        (shares, "shares"),
+        (times, "times"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    parts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

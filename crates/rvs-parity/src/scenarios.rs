@@ -1,0 +1,55 @@
+//! The scenarios, by what they are about.
+
+mod counters;
+mod icmp;
+mod listings;
+mod methods;
+mod schedulers;
+mod states;
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::place::FIRST_SERVER;
+use crate::scenario::Scenario;
+
+/// All of them, in the order in which they are played.
+pub(crate) fn all() -> Vec<Scenario> {
+    let mut all: Vec<_> = [
+        methods::all(),
+        states::all(),
+        counters::all(),
+        icmp::all(),
+        listings::all(),
+        schedulers::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    // Stable, so that those of the same settings follow one another.
+    all.sort_by_key(|scenario| (scenario.knobs, scenario.marks));
+    all
+}
+
+/// An address and a port.
+fn at(address: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address, port)
+}
+
+/// Lines for `ipvsadm -R`: a service with servers of these weights, 10.1.0.21 (or its IPv6 sister) first.
+fn service(words: &str, scheduler: &str, method: &str, weights: &[u32]) -> String {
+    let mut lines = format!("-A {words} -s {scheduler}\n");
+    let (net, end, port) = if words.contains('[') {
+        (
+            "[2001:db8:1::",
+            "]",
+            words.rsplit(':').next().unwrap_or_default(),
+        )
+    } else {
+        ("10.1.0.", "", words.rsplit(':').next().unwrap_or_default())
+    };
+    for (n, weight) in (FIRST_SERVER..).zip(weights) {
+        let service = words.split(" -").next().unwrap_or(words);
+        lines += &format!("-a {service} -r {net}{n}{end}:{port} {method} -w {weight}\n");
+    }
+    lines
+}

@@ -1,0 +1,80 @@
+//! Statistics, as `ipvsadm` shows them.
+
+use anyhow::Result;
+
+use super::{at, service};
+use crate::packet::Packet;
+use crate::place::{client, client6, vip, vip6};
+use crate::scenario::Scenario;
+use crate::stage::Stage;
+
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::new("stats", "--stats and --exact, for each method; -Z", stats).short(),
+        Scenario::new("stats-ipv6", "--stats, IPv6", stats6),
+    ]
+}
+
+fn stats(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1, 1]))?;
+    stage.setup(&service("-t 10.0.0.101:80", "rr", "-g", &[1]))?;
+    stage.setup(&service("-t 10.0.0.102:80", "rr", "-i", &[1]))?;
+    stage.setup(&service("-u 10.0.0.100:53", "rr", "-m", &[1]))?;
+    for port in 4001..4004 {
+        let flow = stage.open(at(client(2), port), at(vip(100), 80))?;
+        stage.client("request", &flow.from_client("PA").sized(333))?;
+        stage.server("answer", &flow.from_server("PA").sized(1500))?;
+    }
+    for n in [101, 102] {
+        let flow = stage.open(at(client(2), 4001), at(vip(n), 80))?;
+        stage.client("request", &flow.from_client("PA").sized(444))?;
+    }
+    let seen = stage.client("UDP", &Packet::udp(at(client(2), 4001), at(vip(100), 53)))?;
+    if let Some(seen) = seen.first() {
+        stage.server(
+            "UDP answer",
+            &Packet::udp(seen.destination, seen.source).sized(99),
+        )?;
+    }
+    // What is refused or thrown away counts or does not.
+    stage.client(
+        "no connection",
+        &Packet::tcp(at(client(3), 9), at(vip(100), 80), "A"),
+    )?;
+    stage.client(
+        "too large for a tunnel",
+        &Packet::tcp(at(client(2), 4001), at(vip(102), 80), "PA").sized(1500),
+    )?;
+    stage.client(
+        "TTL 1",
+        &Packet::tcp(at(client(2), 4001), at(vip(100), 80), "PA").ttl(1),
+    )?;
+    stage.stats("-L -n --stats")?;
+    stage.stats("-L -n --stats --exact")?;
+    stage.stats("-L -n --stats -t 10.0.0.100:80")?;
+    stage.admin("-Z -t 10.0.0.100:80")?;
+    stage.stats("-L -n --stats")?;
+    stage.admin("-Z")?;
+    stage.stats("-L -n --stats")?;
+    stage.client(
+        "after",
+        &Packet::tcp(at(client(2), 4001), at(vip(100), 80), "A"),
+    )?;
+    stage.stats("-L -n --stats")?;
+    stage.admin("-L -n")?;
+    Ok(())
+}
+
+fn stats6(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t [2001:db8::100]:80", "rr", "-m", &[1]))?;
+    stage.setup(&service("-t [2001:db8::101]:80", "rr", "-i", &[1]))?;
+    let flow = stage.open(at(client6(2), 4001), at(vip6(100), 80))?;
+    stage.client("request", &flow.from_client("PA").sized(333))?;
+    stage.server("answer", &flow.from_server("PA").sized(1500))?;
+    stage.client(
+        "SYN",
+        &Packet::tcp(at(client6(2), 4001), at(vip6(101), 80), "S"),
+    )?;
+    stage.stats("-L -n --stats")?;
+    Ok(())
+}

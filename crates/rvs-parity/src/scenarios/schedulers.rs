@@ -1,0 +1,287 @@
+//! Schedulers: which server each connection goes to.
+
+use anyhow::Result;
+
+use super::{at, service};
+use crate::packet::Packet;
+use crate::place::{client, client6, vip, vip6};
+use crate::scenario::Scenario;
+use crate::stage::{Stage, many};
+
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::new("rr", "round robin, weights, changes", |stage| {
+            turns(stage, "rr")
+        })
+        .short(),
+        Scenario::new("rr-ipv6", "round robin, IPv6", rr6),
+        Scenario::new("wrr", "weighted round robin, weights, changes", |stage| {
+            turns(stage, "wrr")
+        })
+        .short(),
+        Scenario::new(
+            "wrr-weights",
+            "weighted round robin, many sets of weights",
+            wrr_weights,
+        ),
+        Scenario::new("lc", "least connections", |stage| loaded(stage, "lc")),
+        Scenario::new("wlc", "weighted least connections", |stage| {
+            loaded(stage, "wlc")
+        })
+        .short(),
+        Scenario::new("wlc-udp", "weighted least connections, UDP", wlc_udp),
+        Scenario::new("sed", "shortest expected delay", |stage| {
+            loaded(stage, "sed")
+        })
+        .missing("sed"),
+        Scenario::new("nq", "never queue", |stage| loaded(stage, "nq")).missing("nq"),
+        Scenario::new("fo", "failover", |stage| loaded(stage, "fo")).missing("fo"),
+        Scenario::new("ovf", "overflow", |stage| loaded(stage, "ovf")).missing("ovf"),
+        Scenario::new("sh", "source hashing", |stage| hashed(stage, "sh")).missing("sh"),
+        Scenario::new(
+            "sh-fallback",
+            "source hashing, another server if need be",
+            |stage| hashed(stage, "sh -b sh-fallback"),
+        )
+        .missing("sh"),
+        Scenario::new("sh-port", "source hashing with ports", |stage| {
+            hashed(stage, "sh -b sh-port")
+        })
+        .missing("sh"),
+        Scenario::new("sh-fallback-port", "source hashing with both", |stage| {
+            hashed(stage, "sh -b sh-fallback,sh-port")
+        })
+        .missing("sh"),
+        Scenario::new("mh", "Maglev", |stage| hashed(stage, "mh")).missing("mh"),
+        Scenario::new(
+            "mh-fallback",
+            "Maglev, another server if need be",
+            |stage| hashed(stage, "mh -b mh-fallback"),
+        )
+        .missing("mh"),
+        Scenario::new("mh-port", "Maglev with ports", |stage| {
+            hashed(stage, "mh -b mh-port")
+        })
+        .missing("mh"),
+        Scenario::new("mh-fallback-port", "Maglev with both", |stage| {
+            hashed(stage, "mh -b mh-fallback,mh-port")
+        })
+        .missing("mh"),
+        Scenario::new("hash-ipv6", "sh, mh and dh, IPv6", hash6).missing("sh, mh, dh"),
+        Scenario::new("dh", "destination hashing, by a firewall mark", |stage| {
+            by_destination(stage, "dh")
+        })
+        .marks(NET)
+        .missing("dh"),
+        Scenario::new("lblc", "locality-based least connections", |stage| {
+            by_destination(stage, "lblc")
+        })
+        .marks(NET)
+        .missing("lblc"),
+        Scenario::new("lblcr", "locality-based, with sets", |stage| {
+            by_destination(stage, "lblcr")
+        })
+        .marks(NET)
+        .missing("lblcr"),
+        Scenario::new("scheduler-change", "a service's scheduler changes", change),
+        Scenario::new("no-server", "no server, or all of weight 0", no_server).short(),
+    ]
+}
+
+/// 10.9.0.0/24, all of which is local to the director.
+const NET: &[crate::director::Mark] = &[("10.9.0.0/24", 9)];
+
+/// Eleven connections from one client, beginning at another port each time.
+fn some(round: u16) -> Vec<Packet> {
+    (0..11)
+        .map(|n| Packet::tcp(at(client(2), 4000 + round * 20 + n), at(vip(100), 80), "S"))
+        .collect()
+}
+
+/// What depends on the order of servers and on weights alone.
+fn turns(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", scheduler, "-g", &[1, 3, 2, 5]))?;
+    stage.choices("at first", &some(0))?;
+    stage.setup("-e -t 10.0.0.100:80 -r 10.1.0.22:80 -g -w 0")?;
+    stage.choices("without 22", &some(1))?;
+    stage.setup("-e -t 10.0.0.100:80 -r 10.1.0.22:80 -g -w 4")?;
+    stage.choices("with 22 again", &some(2))?;
+    stage.setup("-a -t 10.0.0.100:80 -r 10.1.0.25:80 -g -w 2")?;
+    stage.choices("with 25", &some(3))?;
+    stage.setup("-d -t 10.0.0.100:80 -r 10.1.0.24:80")?;
+    stage.choices("24 removed", &some(4))?;
+    stage.admin("-Ln")?;
+    Ok(())
+}
+
+/// What depends on the connections that there are. They stay open half the time.
+fn loaded(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", scheduler, "-m", &[1, 3, 2]))?;
+    stage.choices("at first", &some(0))?;
+    stage.admin("-Ln")?;
+    // One connection of two ends.
+    let ends: Vec<_> = (0..11)
+        .step_by(2)
+        .map(|n| Packet::tcp(at(client(2), 4000 + n), at(vip(100), 80), "R"))
+        .collect();
+    stage.choices("some end", &ends)?;
+    stage.choices("after some ended", &some(1))?;
+    stage.setup(
+        "-e -t 10.0.0.100:80 -r 10.1.0.21:80 -m -w 7\n-e -t 10.0.0.100:80 -r 10.1.0.22:80 -m -w 0",
+    )?;
+    stage.choices("other weights", &some(2))?;
+    stage.setup("-a -t 10.0.0.100:80 -r 10.1.0.24:80 -m -w 2")?;
+    stage.choices("one more", &some(3))?;
+    stage.admin("-Ln")?;
+    Ok(())
+}
+
+fn rr6(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t [2001:db8::100]:80", "rr", "-g", &[1, 1, 1]))?;
+    let packets = many(7, client6(2), |from| {
+        Packet::tcp(from, at(vip6(100), 80), "S")
+    });
+    stage.choices("connections", &packets)?;
+    stage.admin("-Ln")?;
+    Ok(())
+}
+
+fn wrr_weights(stage: &mut Stage<'_>) -> Result<()> {
+    let sets: [&[u32]; 6] = [
+        &[4, 3, 2],
+        &[10, 20, 30],
+        &[1, 1, 1],
+        &[7, 0, 7],
+        &[1, 100],
+        &[5, 1, 1],
+    ];
+    for (n, weights) in (0..).zip(sets) {
+        stage.setup(&service(
+            &format!("-u 10.0.0.10{n}:53"),
+            "wrr",
+            "-g",
+            weights,
+        ))?;
+        let packets = many(24, client(2), |from| {
+            Packet::udp(from, at(vip(100 + n), 53))
+        });
+        stage.choices(&format!("{weights:?}"), &packets)?;
+    }
+    Ok(())
+}
+
+fn wlc_udp(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-u 10.0.0.100:53", "wlc", "-g", &[1, 3, 2]))?;
+    let packets = many(24, client(2), |from| Packet::udp(from, at(vip(100), 53)));
+    stage.choices("datagrams", &packets)?;
+    stage.admin("-Ln")?;
+    Ok(())
+}
+
+/// Near and far clients, with several ports each.
+fn clients(round: u16) -> Vec<Packet> {
+    (0..60_u16)
+        .map(|n| {
+            let address = [172, 16, (n % 7) as u8, (n % 20 * 11) as u8];
+            Packet::tcp(
+                at(address.into(), 5000 + round * 100 + n),
+                at(vip(100), 80),
+                "S",
+            )
+        })
+        .collect()
+}
+
+fn hashed(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", scheduler, "-g", &[1, 3, 2, 1]))?;
+    stage.choices("at first", &clients(0))?;
+    stage.setup("-e -t 10.0.0.100:80 -r 10.1.0.22:80 -g -w 0")?;
+    stage.choices("without 22", &clients(1))?;
+    stage.setup("-d -t 10.0.0.100:80 -r 10.1.0.23:80")?;
+    stage.choices("23 removed", &clients(2))?;
+    stage.setup("-e -t 10.0.0.100:80 -r 10.1.0.22:80 -g -w 300\n-a -t 10.0.0.100:80 -r 10.1.0.25:80 -g -w 17")?;
+    stage.choices("22 again, and one more", &clients(3))?;
+    stage.admin("-Ln")?;
+    stage.admin("-S -n")?;
+    Ok(())
+}
+
+fn hash6(stage: &mut Stage<'_>) -> Result<()> {
+    for (n, scheduler) in (100..).zip(["sh", "mh", "dh", "sh -b sh-port", "mh -b mh-port"]) {
+        stage.setup(&service(
+            &format!("-t [2001:db8::{n}]:80"),
+            scheduler,
+            "-g",
+            &[1, 2, 1],
+        ))?;
+        let packets: Vec<_> = (0..30_u16)
+            .map(|client| {
+                let address = [0x2001, 0xdb8, 5, client * 31, client, 7, 0, client * 513];
+                Packet::tcp(at(address.into(), 5000 + client), at(vip6(n), 80), "S")
+            })
+            .collect();
+        stage.choices(scheduler, &packets)?;
+    }
+    Ok(())
+}
+
+/// Many destinations by one service.
+fn by_destination(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
+    stage.setup(&service("-f 9", scheduler, "-g", &[2, 3, 1]).replace(":-f 9", ""))?;
+    let round = |round: u16| -> Vec<Packet> {
+        (0..40_u16)
+            .map(|n| {
+                let address = [10, 9, 0, (n % 13 * 5 + 1) as u8];
+                Packet::tcp(
+                    at(client(2), 5000 + round * 100 + n),
+                    at(address.into(), 80),
+                    "S",
+                )
+            })
+            .collect()
+    };
+    stage.choices("at first", &round(0))?;
+    stage.setup("-e -f 9 -r 10.1.0.22 -g -w 0")?;
+    stage.choices("without 22", &round(1))?;
+    stage.setup("-a -f 9 -r 10.1.0.24 -g -w 9")?;
+    stage.choices("one more", &round(2))?;
+    stage.admin("-Ln")?;
+    Ok(())
+}
+
+fn change(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-g", &[1, 3, 2]))?;
+    for (round, scheduler) in ["rr", "wrr", "lc", "wlc", "rr"].iter().enumerate() {
+        stage.admin(&format!("-E -t 10.0.0.100:80 -s {scheduler}"))?;
+        stage.choices(scheduler, &some(round as u16))?;
+    }
+    stage.admin("-Ln")?;
+    Ok(())
+}
+
+fn no_server(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(
+        "-A -t 10.0.0.100:80 -s rr\n-A -u 10.0.0.100:53 -s wlc\n-A -u [2001:db8::100]:53 -s wrr",
+    )?;
+    let to = at(vip(100), 80);
+    stage.client("TCP, none", &Packet::tcp(at(client(2), 4001), to, "S"))?;
+    stage.client(
+        "UDP, none",
+        &Packet::udp(at(client(2), 4001), at(vip(100), 53)),
+    )?;
+    stage.client(
+        "UDP6, none",
+        &Packet::udp(at(client6(2), 4001), at(vip6(100), 53)),
+    )?;
+    stage.setup(
+        "-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g -w 0\n-a -u 10.0.0.100:53 -r 10.1.0.21:53 -m -w 0",
+    )?;
+    stage.client("TCP, quiesced", &Packet::tcp(at(client(2), 4002), to, "S"))?;
+    stage.client(
+        "UDP, quiesced",
+        &Packet::udp(at(client(2), 4002), at(vip(100), 53)),
+    )?;
+    stage.connections("none")?;
+    stage.stats("-L -n --stats")?;
+    Ok(())
+}
