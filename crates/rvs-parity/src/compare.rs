@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::scenario::{Connection, TIMEOUT_SLACK, Explained, Note, Value};
+use crate::scenario::{Connection, Explained, Note, TIMEOUT_SLACK, Value};
 
 /// Something that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

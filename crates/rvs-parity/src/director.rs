@@ -30,9 +30,6 @@ pub(crate) trait Director {
     /// The wire of the director that was started.
     fn wire(&mut self) -> Result<&mut Wire>;
 
-    /// Changes a setting while it runs.
-    fn set(&mut self, knob: Knob) -> Result<()>;
-
     /// Its ipvsadm, still without words.
     fn ipvsadm(&self) -> Command;
 }

@@ -1,10 +1,18 @@
 //! The scenarios, by what they are about.
 
 mod counters;
+mod defences;
+mod ftp;
 mod icmp;
+mod knobs;
+mod limits;
 mod listings;
+mod marks;
 mod methods;
+mod persistence;
 mod schedulers;
+mod sctp;
+mod sip;
 mod states;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +29,14 @@ pub(crate) fn all() -> Vec<Scenario> {
         icmp::all(),
         listings::all(),
         schedulers::all(),
+        persistence::all(),
+        marks::all(),
+        limits::all(),
+        sctp::all(),
+        ftp::all(),
+        sip::all(),
+        knobs::all(),
+        defences::all(),
     ]
     .into_iter()
     .flatten()

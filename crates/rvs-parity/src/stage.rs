@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::describe::{Seen, Side};
-use crate::director::{Director, Knob, ipvsadm};
+use crate::director::{Director, ipvsadm};
 use crate::packet::Packet;
 use crate::place::{Mac, host_mac, mac_text};
 use crate::scenario::{Connection, Note, Value};
@@ -140,11 +140,6 @@ impl<'a> Stage<'a> {
         self.admin(words)
     }
 
-    /// Changes a setting.
-    pub(crate) fn set(&mut self, knob: Knob) -> Result<()> {
-        self.director.set(knob)
-    }
-
     // ---- packets
 
     /// A client sends a packet; what comes out is noted.
@@ -208,7 +203,8 @@ impl<'a> Stage<'a> {
     /// Packets must come from different clients or ports.
     fn chosen(&mut self, packets: &[Packet]) -> Result<Vec<String>> {
         let now = Instant::now();
-        self.last.extend(packets.iter().map(|packet| (packet.source(), now)));
+        self.last
+            .extend(packets.iter().map(|packet| (packet.source(), now)));
         let frames: Vec<_> = packets.iter().map(Packet::from_client).collect();
         let mut seen = Vec::new();
         // Not more than the sockets hold.
@@ -263,6 +259,13 @@ impl<'a> Stage<'a> {
     /// Lets time pass.
     pub(crate) fn sleep(&mut self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    /// How many connections there are, give or take `slack`.
+    pub(crate) fn count(&mut self, step: &str, slack: u64) -> Result<()> {
+        let counts = [("connections".to_owned(), self.entries()?.len() as u64)].into();
+        self.note(step, Value::Shares { counts, slack });
+        Ok(())
     }
 
     /// Waits until no connections are left; how long that takes is noted, and may differ by `slack`.

@@ -61,8 +61,8 @@ impl Director for Kernel {
     fn start(&mut self, knobs: &[Knob], marks: &[Mark]) -> Result<()> {
         self.network = None;
         self.network = Some(Network::new("kernel")?);
-        for knob in knobs {
-            self.set(*knob)?;
+        for (name, value) in knobs {
+            sysctl(&format!("net/ipv4/vs/{name}"), value)?;
         }
         if marks.is_empty() {
             Ok(())
@@ -74,10 +74,6 @@ impl Director for Kernel {
     fn wire(&mut self) -> Result<&mut Wire> {
         let network = self.network.as_mut().context("no director was started")?;
         Ok(&mut network.1)
-    }
-
-    fn set(&mut self, (name, value): Knob) -> Result<()> {
-        sysctl(&format!("net/ipv4/vs/{name}"), value)
     }
 
     fn ipvsadm(&self) -> Command {

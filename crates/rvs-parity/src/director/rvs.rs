@@ -11,12 +11,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Director, Knob, Mark, ipvsadm};
-use crate::network::Network;
+use crate::network::{Network, run};
 use crate::wire::Wire;
 
 const INSTANCE: &str = "parity";
 const START_LIMIT: Duration = Duration::from_secs(120);
 const CLEAR_LIMIT: Duration = Duration::from_secs(3);
+
+/// Settings that are numbers; the others are on or off.
+const NUMBERS: [&str; 8] = [
+    "amemthresh",
+    "am_droprate",
+    "conn_reuse_mode",
+    "drop_entry",
+    "drop_packet",
+    "secure_tcp",
+    "lblc_expiration",
+    "lblcr_expiration",
+];
+/// Settings of the kernel's that have no meaning here.
+const NOT_HERE: [&str; 1] = ["conntrack"];
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +55,7 @@ impl Rvs {
     }
 
     fn configuration(&self, knobs: &[Knob], marks: &[Mark]) -> String {
+        let knobs = knobs.iter().filter(|(name, _)| !NOT_HERE.contains(name));
         let mut text = format!(
             "[director]
 interfaces = [\"eth0\", \"eth1\"]
@@ -53,17 +68,13 @@ connections_v6 = \"4Ki\"
             self.socket().display()
         );
         for (name, value) in knobs {
-            let is_plain = value.parse::<i64>().is_ok();
-            text += &if is_plain {
-                format!("{name} = {value}\n")
-            } else {
-                format!("{name} = \"{value}\"\n")
+            text += &match (NUMBERS.contains(name), *value) {
+                (true, number) => format!("{name} = {number}\n"),
+                (false, switch) => format!("{name} = {}\n", switch != "0"),
             };
         }
-        for (address, mark) in marks {
-            text += &format!("\n[[mark]]\nmark = {mark}\naddress = \"{address}\"\n");
-        }
-        text
+        // So that other marks are another configuration.
+        text + &format!("# marks: {marks:?}\n")
     }
 
     fn socket(&self) -> PathBuf {
@@ -157,37 +168,13 @@ impl Director for Rvs {
         self.configuration.clear();
         self.network = Some(Network::new("rvs")?);
         self.configuration = configuration;
+        marks.iter().try_for_each(mark)?;
         self.run()
     }
 
     fn wire(&mut self) -> Result<&mut Wire> {
         let network = self.network.as_mut().context("no director was started")?;
         Ok(&mut network.1)
-    }
-
-    fn set(&mut self, (name, value): Knob) -> Result<()> {
-        // Last, so that nothing goes on with these settings after the scenario.
-        let head = self
-            .configuration
-            .lines()
-            .filter(|line| line.split(' ').next() != Some(name))
-            .collect::<Vec<_>>();
-        let at = head
-            .iter()
-            .position(|line| line.starts_with("[["))
-            .unwrap_or(head.len());
-        let line = format!("{name} = {value}");
-        let (before, after) = head.split_at(at);
-        self.configuration = [before, &[&line], after].concat().join("\n") + "\n";
-        fs::write(self.file(), &self.configuration)?;
-        let output = self.command().arg("reload").output()?;
-        if !output.status.success() {
-            bail!(
-                "rvs reload: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(())
     }
 
     fn ipvsadm(&self) -> Command {
@@ -201,4 +188,16 @@ impl Drop for Rvs {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Marks by tc, ahead of RVS, which takes packets before netfilter sees them.
+fn mark((prefix, mark): &Mark) -> Result<()> {
+    let protocol = if prefix.contains(':') { "ipv6" } else { "ip" };
+    let mark = mark.to_string();
+    // It may be there already.
+    let _ = run(Command::new("tc").args(["qdisc", "add", "dev", "eth0", "clsact"]));
+    run(Command::new("tc")
+        .args(["filter", "add", "dev", "eth0", "ingress", "pref", "1"])
+        .args(["protocol", protocol, "flower", "dst_ip", prefix])
+        .args(["action", "skbedit", "mark", &mark, "continue"]))
 }

@@ -5,12 +5,16 @@ use anyhow::Result;
 use super::{at, service};
 use crate::packet::Packet;
 use crate::place::{client, client6, vip, vip6};
-use crate::scenario::Scenario;
-use crate::stage::Stage;
+use crate::scenario::{Explained, Scenario};
+use crate::stage::{Detail, Stage};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("stats", "--stats and --exact, for each method; -Z", stats).short(),
+        Scenario::new("stats-errors", "which packets count", errors).explained(&[Explained {
+            step: "ipvsadm -L -n --stats",
+            heading: "What counts as a packet",
+        }]),
         Scenario::new("stats-ipv6", "--stats, IPv6", stats6),
     ]
 }
@@ -36,19 +40,6 @@ fn stats(stage: &mut Stage<'_>) -> Result<()> {
             &Packet::udp(seen.destination, seen.source).sized(99),
         )?;
     }
-    // What is refused or thrown away counts or does not.
-    stage.client(
-        "no connection",
-        &Packet::tcp(at(client(3), 9), at(vip(100), 80), "A"),
-    )?;
-    stage.client(
-        "too large for a tunnel",
-        &Packet::tcp(at(client(2), 4001), at(vip(102), 80), "PA").sized(1500),
-    )?;
-    stage.client(
-        "TTL 1",
-        &Packet::tcp(at(client(2), 4001), at(vip(100), 80), "PA").ttl(1),
-    )?;
     stage.stats("-L -n --stats")?;
     stage.stats("-L -n --stats --exact")?;
     stage.stats("-L -n --stats -t 10.0.0.100:80")?;
@@ -74,6 +65,30 @@ fn stats6(stage: &mut Stage<'_>) -> Result<()> {
     stage.client(
         "SYN",
         &Packet::tcp(at(client6(2), 4001), at(vip6(101), 80), "S"),
+    )?;
+    stage.stats("-L -n --stats")?;
+    Ok(())
+}
+
+fn errors(stage: &mut Stage<'_>) -> Result<()> {
+    stage.detail(Detail::Brief);
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1]))?;
+    stage.setup(&service("-t 10.0.0.102:80", "rr", "-i", &[1]))?;
+    let packet = |n, flags| Packet::tcp(at(client(2), 4001), at(vip(n), 80), flags);
+    for n in [100, 102] {
+        stage.client("SYN", &packet(n, "S"))?;
+        stage.client("TTL 1", &packet(n, "PA").ttl(1))?;
+    }
+    stage.client("too large for a tunnel", &packet(102, "PA").sized(1500))?;
+    let quote = Packet::tcp(at(vip(100), 80), at(client(2), 4001), "PA").ip();
+    let quote = quote.get(..28).unwrap_or_default();
+    stage.client(
+        "an error",
+        &Packet::icmp(client(2), vip(100), (3, 3), 0, quote),
+    )?;
+    stage.client(
+        "no connection",
+        &Packet::tcp(at(client(3), 9), at(vip(100), 80), "A"),
     )?;
     stage.stats("-L -n --stats")?;
     Ok(())

@@ -36,8 +36,15 @@ pub(crate) fn all() -> Vec<Scenario> {
             from_servers,
         ),
         Scenario::new("icmp-ipv6", "ICMPv6 errors, both ways", errors6),
-        Scenario::new("icmp-quotes", "how much the director's own errors quote", quotes)
-            .explained(&[Explained { step: "", heading: "ICMP errors of the director" }]),
+        Scenario::new(
+            "icmp-quotes",
+            "how much the director's own errors quote",
+            quotes,
+        )
+        .explained(&[Explained {
+            step: "",
+            heading: "ICMP errors of the director",
+        }]),
         Scenario::new("icmp-strays", "errors that belong to no connection", strays),
     ]
 }
@@ -66,7 +73,6 @@ fn ttl(stage: &mut Stage<'_>) -> Result<()> {
     let reply = Packet::udp(at("10.1.0.21".parse()?, 53), at(client(2), 4001));
     stage.server("reply, TTL 1", &reply.ttl(1))?;
     stage.connections("at the end")?;
-    stage.stats("-L -n --stats")?;
     Ok(())
 }
 
@@ -81,7 +87,6 @@ fn too_large(stage: &mut Stage<'_>) -> Result<()> {
         let other = Packet::udp(at(client(2), 4002), at(vip(n), 53));
         stage.client(&format!("{method} new, 1500 with DF"), &other.sized(1500))?;
     }
-    stage.stats("-L -n --stats")?;
     Ok(())
 }
 
@@ -101,7 +106,6 @@ fn too_large6(stage: &mut Stage<'_>) -> Result<()> {
         stage.client(&format!("{method} 1460"), &udp.clone().sized(1460))?;
         stage.client(&format!("{method} hop limit 1"), &udp.clone().ttl(1))?;
     }
-    stage.stats("-L -n --stats")?;
     Ok(())
 }
 
@@ -149,7 +153,6 @@ fn from_clients(stage: &mut Stage<'_>) -> Result<()> {
         stage.client(&format!("{method} UDP, port unreachable"), &error)?;
     }
     stage.connections("at the end")?;
-    stage.stats("-L -n --stats")?;
     Ok(())
 }
 
@@ -179,7 +182,6 @@ fn from_servers(stage: &mut Stage<'_>) -> Result<()> {
         &Packet::icmp(router, client(2), (3, 4), 1300, &quote(&tcp, 100)),
     )?;
     stage.connections("at the end")?;
-    stage.stats("-L -n --stats")?;
     Ok(())
 }
 
@@ -221,7 +223,6 @@ fn errors6(stage: &mut Stage<'_>) -> Result<()> {
             }
         }
     }
-    stage.stats("-L -n --stats")?;
     Ok(())
 }
 
@@ -243,7 +244,6 @@ fn strays(stage: &mut Stage<'_>) -> Result<()> {
         &Packet::icmp(client(2), vip(100), (3, 3), 0, &quote(&tcp, 3)),
     )?;
     stage.connections("none")?;
-    stage.stats("-L -n --stats")?;
     Ok(())
 }
 
@@ -251,7 +251,13 @@ fn quotes(stage: &mut Stage<'_>) -> Result<()> {
     stage.setup(&service("-u 10.0.0.100:53", "rr", "-m", &[1]))?;
     stage.setup(&service("-u 10.0.0.101:53", "rr", "-i", &[1]))?;
     let from = at(client(2), 4001);
-    stage.client("TTL 1", &Packet::udp(from, at(vip(100), 53)).sized(700).ttl(1))?;
-    stage.client("too large", &Packet::udp(from, at(vip(101), 53)).sized(1500))?;
+    stage.client(
+        "TTL 1",
+        &Packet::udp(from, at(vip(100), 53)).sized(700).ttl(1),
+    )?;
+    stage.client(
+        "too large",
+        &Packet::udp(from, at(vip(101), 53)).sized(1500),
+    )?;
     Ok(())
 }

@@ -1,0 +1,119 @@
+//! FTP through NAT: addresses in its words, and the connections they announce.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{at, service};
+use crate::packet::Packet;
+use crate::place::{client, vip};
+use crate::scenario::Scenario;
+use crate::stage::Stage;
+
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::new("ftp-active", "FTP through NAT, PORT", active)
+            .knobs(CONNTRACK)
+            .missing("FTP"),
+        Scenario::new(
+            "ftp-passive",
+            "FTP through NAT, PASV; sequence numbers",
+            passive,
+        )
+        .knobs(CONNTRACK)
+        .missing("FTP"),
+        Scenario::new("ftp-extended", "FTP through NAT, EPRT and EPSV", extended)
+            .knobs(CONNTRACK)
+            .missing("FTP"),
+    ]
+}
+
+/// The kernel's helper rewrites by conntrack's means.
+const CONNTRACK: &[crate::director::Knob] = &[("conntrack", "1")];
+const PATIENCE: Duration = Duration::from_millis(400);
+
+fn active(stage: &mut Stage<'_>) -> Result<()> {
+    stage.patience(PATIENCE);
+    stage.setup(&service("-t 10.0.0.100:21", "rr", "-m", &[1]))?;
+    let flow = stage.open(at(client(2), 4001), at(vip(100), 21))?;
+    stage.client(
+        "PORT",
+        &flow
+            .from_client("PA")
+            .numbers(1001, 2001)
+            .payload(b"PORT 10,0,0,2,19,137\r\n"),
+    )?;
+    stage.connections("announced")?;
+    let data = (at("10.1.0.21".parse()?, 20), at(client(2), 5001));
+    stage.server("the data's SYN", &Packet::tcp(data.0, data.1, "S"))?;
+    stage.client("its SYN-ACK", &Packet::tcp(data.1, at(vip(100), 20), "SA"))?;
+    stage.server("its ACK", &Packet::tcp(data.0, data.1, "A"))?;
+    stage.connections("opened")?;
+    Ok(())
+}
+
+fn passive(stage: &mut Stage<'_>) -> Result<()> {
+    stage.patience(PATIENCE);
+    stage.setup(&service("-t 10.0.0.100:21", "rr", "-m", &[1]))?;
+    let flow = stage.open(at(client(2), 4001), at(vip(100), 21))?;
+    let words = b"227 Entering Passive Mode (10,1,0,21,200,10).\r\n";
+    stage.server(
+        "227",
+        &flow.from_server("PA").numbers(2001, 1001).payload(words),
+    )?;
+    stage.connections("announced")?;
+    // The text is longer by two bytes than the server believes.
+    let next = 2001 + words.len() as u32;
+    stage.client("its ACK", &flow.from_client("A").numbers(1001, next + 2))?;
+    stage.server(
+        "more words",
+        &flow
+            .from_server("PA")
+            .numbers(next, 1001)
+            .payload(b"150 ok\r\n"),
+    )?;
+    stage.client("their ACK", &flow.from_client("A").numbers(1001, next + 10))?;
+    stage.server(
+        "227 again",
+        &flow.from_server("PA").numbers(2001, 1001).payload(words),
+    )?;
+    let data = (at(client(2), 4500), at(vip(100), 200 * 256 + 10));
+    let seen = stage.client("the data's SYN", &Packet::tcp(data.0, data.1, "S"))?;
+    if let Some(seen) = seen.first() {
+        stage.server(
+            "its SYN-ACK",
+            &Packet::tcp(seen.destination, seen.source, "SA"),
+        )?;
+    }
+    stage.client("its ACK", &Packet::tcp(data.0, data.1, "A"))?;
+    stage.connections("opened")?;
+    Ok(())
+}
+
+fn extended(stage: &mut Stage<'_>) -> Result<()> {
+    stage.patience(PATIENCE);
+    stage.setup(&service("-t 10.0.0.100:21", "rr", "-m", &[1]))?;
+    let flow = stage.open(at(client(2), 4001), at(vip(100), 21))?;
+    stage.client(
+        "EPRT",
+        &flow
+            .from_client("PA")
+            .numbers(1001, 2001)
+            .payload(b"EPRT |1|10.0.0.2|5001|\r\n"),
+    )?;
+    stage.server(
+        "the data's SYN",
+        &Packet::tcp(at("10.1.0.21".parse()?, 20), at(client(2), 5001), "S"),
+    )?;
+    let words = b"229 Extended Passive Mode OK (|||51210|)\r\n";
+    stage.server(
+        "229",
+        &flow.from_server("PA").numbers(2001, 1025).payload(words),
+    )?;
+    stage.client(
+        "the passive data's SYN",
+        &Packet::tcp(at(client(2), 4500), at(vip(100), 51210), "S"),
+    )?;
+    stage.connections("opened")?;
+    Ok(())
+}
