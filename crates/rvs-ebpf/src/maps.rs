@@ -268,6 +268,16 @@ pub fn random() -> u32 {
     unsafe { bpf_get_prandom_u32() }
 }
 
+/// The same value, of which the verifier knows nothing: it does not see that `x ^ x` is zero.
+#[inline(always)]
+pub fn veiled(value: u32) -> u32 {
+    // SAFETY: no arguments.
+    let mut zero = unsafe { bpf_jiffies64() };
+    // SAFETY: touches nothing but its register.
+    unsafe { asm!("{0} ^= {0}", inout(reg) zero) };
+    value ^ zero as u32
+}
+
 /// Implements [`Tables`] for a type by the functions above.
 macro_rules! tables_by_maps {
     ($type:ty $(, $repeat:item)?) => {
@@ -279,6 +289,10 @@ macro_rules! tables_by_maps {
             #[inline(always)]
             fn random(&self) -> u32 {
                 $crate::maps::random()
+            }
+            #[inline(always)]
+            fn veiled(&self, value: u32) -> u32 {
+                $crate::maps::veiled(value)
             }
             #[inline(always)]
             fn settings(&self) -> Option<&rvs_abi::Settings> {

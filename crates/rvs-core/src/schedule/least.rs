@@ -56,9 +56,9 @@ pub(super) fn choose<T: Tables>(tables: &T, region: Region, avoid: u32, measure:
         region,
         avoid,
         measure,
-        chosen: NONE,
-        overhead: 0,
-        weight: 1,
+        chosen: tables.veiled(NONE),
+        overhead: u64::from(tables.veiled(0)),
+        weight: u64::from(tables.veiled(1)),
     };
     tables.repeat(region.length, &mut least);
     least.chosen

@@ -95,7 +95,7 @@ pub(super) fn choose<T: Tables>(
         let mut heaviest = Heaviest {
             region,
             avoid,
-            weight: 0,
+            weight: tables.veiled(0),
         };
         tables.repeat(region.length, &mut heaviest);
         if heaviest.weight == 0 {
