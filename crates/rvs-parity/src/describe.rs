@@ -389,7 +389,7 @@ mod tests {
     use crate::packet::Packet;
 
     fn read(packet: &Packet) -> String {
-        Seen::read(Side::Servers, &packet.from_client())
+        Seen::read(Side::Servers, &packet.client_frame())
             .expect("readable")
             .text
     }
@@ -437,12 +437,12 @@ mod tests {
                 14 + 20 + 4,
             ),
         ] {
-            let mut frame = packet.from_client();
+            let mut frame = packet.client_frame();
             frame[at] ^= 1;
             let seen = Seen::read(Side::Servers, &frame).expect("readable");
             assert!(seen.text.contains("BAD-SUM"), "{}", seen.text);
         }
-        let mut frame = Packet::udp(source, destination).from_client();
+        let mut frame = Packet::udp(source, destination).client_frame();
         frame[14 + 8] = 9;
         let seen = Seen::read(Side::Servers, &frame).expect("readable");
         assert!(seen.text.contains("BAD-HEADER-SUM"), "{}", seen.text);

@@ -173,12 +173,12 @@ impl Packet {
     }
 
     /// The frame as a client sends it to the director.
-    pub(crate) fn from_client(&self) -> Vec<u8> {
+    pub(crate) fn client_frame(&self) -> Vec<u8> {
         self.frame(WAN_MAC)
     }
 
     /// The frame as a server sends it to the director.
-    pub(crate) fn from_server(&self) -> Vec<u8> {
+    pub(crate) fn server_frame(&self) -> Vec<u8> {
         self.frame(LAN_MAC)
     }
 
@@ -318,12 +318,12 @@ impl Packet {
     }
 
     /// The frames of its fragments as a client sends them.
-    pub(crate) fn fragments_from_client(&self, offsets: &[usize]) -> Vec<Vec<u8>> {
+    pub(crate) fn client_fragments(&self, offsets: &[usize]) -> Vec<Vec<u8>> {
         self.fragment_frames(WAN_MAC, offsets)
     }
 
     /// The frames of its fragments as a server sends them.
-    pub(crate) fn fragments_from_server(&self, offsets: &[usize]) -> Vec<Vec<u8>> {
+    pub(crate) fn server_fragments(&self, offsets: &[usize]) -> Vec<Vec<u8>> {
         self.fragment_frames(LAN_MAC, offsets)
     }
 }

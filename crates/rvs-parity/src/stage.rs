@@ -145,13 +145,13 @@ impl<'a> Stage<'a> {
     /// A client sends a packet; what comes out is noted.
     pub(crate) fn client(&mut self, step: &str, packet: &Packet) -> Result<Vec<Seen>> {
         self.last.insert(packet.source(), Instant::now());
-        self.frames(step, Side::Clients, &[packet.from_client()])
+        self.frames(step, Side::Clients, &[packet.client_frame()])
     }
 
     /// A server sends a packet; what comes out is noted.
     pub(crate) fn server(&mut self, step: &str, packet: &Packet) -> Result<Vec<Seen>> {
         self.last.insert(packet.destination(), Instant::now());
-        self.frames(step, Side::Servers, &[packet.from_server()])
+        self.frames(step, Side::Servers, &[packet.server_frame()])
     }
 
     /// Frames of one's own making.
@@ -205,7 +205,7 @@ impl<'a> Stage<'a> {
         let now = Instant::now();
         self.last
             .extend(packets.iter().map(|packet| (packet.source(), now)));
-        let frames: Vec<_> = packets.iter().map(Packet::from_client).collect();
+        let frames: Vec<_> = packets.iter().map(Packet::client_frame).collect();
         let mut seen = Vec::new();
         // Not more than the sockets hold.
         for frames in frames.chunks(256) {
@@ -231,7 +231,7 @@ impl<'a> Stage<'a> {
         self.last.insert(client, Instant::now());
         let seen = self.send(
             Side::Clients,
-            &[Packet::tcp(client, service, "S").from_client()],
+            &[Packet::tcp(client, service, "S").client_frame()],
         )?;
         let at_server = seen.into_iter().find(|seen| seen.side == Side::Servers);
         Ok(at_server.map(|seen| Flow {
@@ -248,9 +248,9 @@ impl<'a> Stage<'a> {
             bail!("{client} > {service}: no server got it");
         };
         if flow.server != service {
-            self.send(Side::Servers, &[flow.from_server("SA").from_server()])?;
+            self.send(Side::Servers, &[flow.reply("SA").server_frame()])?;
         }
-        self.send(Side::Clients, &[flow.from_client("A").from_client()])?;
+        self.send(Side::Clients, &[flow.request("A").client_frame()])?;
         Ok(flow)
     }
 
@@ -296,12 +296,12 @@ impl<'a> Stage<'a> {
 
 impl Flow {
     /// A segment from the client.
-    pub(crate) fn from_client(&self, flags: &str) -> Packet {
+    pub(crate) fn request(&self, flags: &str) -> Packet {
         Packet::tcp(self.client, self.service, flags)
     }
 
     /// A segment from the server.
-    pub(crate) fn from_server(&self, flags: &str) -> Packet {
+    pub(crate) fn reply(&self, flags: &str) -> Packet {
         Packet::tcp(self.server, self.peer, flags)
     }
 }

@@ -64,12 +64,12 @@ impl Wire {
             Side::Clients => (
                 &self.clients,
                 &self.servers,
-                Packet::udp(near, far).payload(&text).from_client(),
+                Packet::udp(near, far).payload(&text).client_frame(),
             ),
             Side::Servers => (
                 &self.servers,
                 &self.clients,
-                Packet::udp(far, near).payload(&text).from_server(),
+                Packet::udp(far, near).payload(&text).server_frame(),
             ),
         };
         for frame in frames.iter().chain([&marker]) {

@@ -84,7 +84,7 @@ impl Director for Kernel {
 /// Marks by netfilter, as one does it.
 fn mark(marks: &[Mark]) -> Result<()> {
     let mut rules = String::from(
-        "table inet parity { chain mark { type filter hook prerouting priority mangle;\n",
+        "table inet parity { chain marks { type filter hook prerouting priority mangle;\n",
     );
     for (address, mark) in marks {
         let family = if address.contains(':') { "ip6" } else { "ip" };

@@ -26,12 +26,12 @@ fn stats(stage: &mut Stage<'_>) -> Result<()> {
     stage.setup(&service("-u 10.0.0.100:53", "rr", "-m", &[1]))?;
     for port in 4001..4004 {
         let flow = stage.open(at(client(2), port), at(vip(100), 80))?;
-        stage.client("request", &flow.from_client("PA").sized(333))?;
-        stage.server("answer", &flow.from_server("PA").sized(1500))?;
+        stage.client("request", &flow.request("PA").sized(333))?;
+        stage.server("answer", &flow.reply("PA").sized(1500))?;
     }
     for n in [101, 102] {
         let flow = stage.open(at(client(2), 4001), at(vip(n), 80))?;
-        stage.client("request", &flow.from_client("PA").sized(444))?;
+        stage.client("request", &flow.request("PA").sized(444))?;
     }
     let seen = stage.client("UDP", &Packet::udp(at(client(2), 4001), at(vip(100), 53)))?;
     if let Some(seen) = seen.first() {
@@ -60,8 +60,8 @@ fn stats6(stage: &mut Stage<'_>) -> Result<()> {
     stage.setup(&service("-t [2001:db8::100]:80", "rr", "-m", &[1]))?;
     stage.setup(&service("-t [2001:db8::101]:80", "rr", "-i", &[1]))?;
     let flow = stage.open(at(client6(2), 4001), at(vip6(100), 80))?;
-    stage.client("request", &flow.from_client("PA").sized(333))?;
-    stage.server("answer", &flow.from_server("PA").sized(1500))?;
+    stage.client("request", &flow.request("PA").sized(333))?;
+    stage.server("answer", &flow.reply("PA").sized(1500))?;
     stage.client(
         "SYN",
         &Packet::tcp(at(client6(2), 4001), at(vip6(101), 80), "S"),

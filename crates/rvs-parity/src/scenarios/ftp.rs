@@ -39,7 +39,7 @@ fn active(stage: &mut Stage<'_>) -> Result<()> {
     stage.client(
         "PORT",
         &flow
-            .from_client("PA")
+            .request("PA")
             .numbers(1001, 2001)
             .payload(b"PORT 10,0,0,2,19,137\r\n"),
     )?;
@@ -57,25 +57,19 @@ fn passive(stage: &mut Stage<'_>) -> Result<()> {
     stage.setup(&service("-t 10.0.0.100:21", "rr", "-m", &[1]))?;
     let flow = stage.open(at(client(2), 4001), at(vip(100), 21))?;
     let words = b"227 Entering Passive Mode (10,1,0,21,200,10).\r\n";
-    stage.server(
-        "227",
-        &flow.from_server("PA").numbers(2001, 1001).payload(words),
-    )?;
+    stage.server("227", &flow.reply("PA").numbers(2001, 1001).payload(words))?;
     stage.connections("announced")?;
     // The text is longer by two bytes than the server believes.
     let next = 2001 + words.len() as u32;
-    stage.client("its ACK", &flow.from_client("A").numbers(1001, next + 2))?;
+    stage.client("its ACK", &flow.request("A").numbers(1001, next + 2))?;
     stage.server(
         "more words",
-        &flow
-            .from_server("PA")
-            .numbers(next, 1001)
-            .payload(b"150 ok\r\n"),
+        &flow.reply("PA").numbers(next, 1001).payload(b"150 ok\r\n"),
     )?;
-    stage.client("their ACK", &flow.from_client("A").numbers(1001, next + 10))?;
+    stage.client("their ACK", &flow.request("A").numbers(1001, next + 10))?;
     stage.server(
         "227 again",
-        &flow.from_server("PA").numbers(2001, 1001).payload(words),
+        &flow.reply("PA").numbers(2001, 1001).payload(words),
     )?;
     let data = (at(client(2), 4500), at(vip(100), 200 * 256 + 10));
     let seen = stage.client("the data's SYN", &Packet::tcp(data.0, data.1, "S"))?;
@@ -97,7 +91,7 @@ fn extended(stage: &mut Stage<'_>) -> Result<()> {
     stage.client(
         "EPRT",
         &flow
-            .from_client("PA")
+            .request("PA")
             .numbers(1001, 2001)
             .payload(b"EPRT |1|10.0.0.2|5001|\r\n"),
     )?;
@@ -106,10 +100,7 @@ fn extended(stage: &mut Stage<'_>) -> Result<()> {
         &Packet::tcp(at("10.1.0.21".parse()?, 20), at(client(2), 5001), "S"),
     )?;
     let words = b"229 Extended Passive Mode OK (|||51210|)\r\n";
-    stage.server(
-        "229",
-        &flow.from_server("PA").numbers(2001, 1025).payload(words),
-    )?;
+    stage.server("229", &flow.reply("PA").numbers(2001, 1025).payload(words))?;
     stage.client(
         "the passive data's SYN",
         &Packet::tcp(at(client(2), 4500), at(vip(100), 51210), "S"),

@@ -58,6 +58,7 @@ fn thresholds(stage: &mut Stage<'_>) -> Result<()> {
 -a -t 10.0.0.100:80 -r 10.1.0.22:80 -g -x 5 -y 4
 ",
     )?;
+    stage.admin("-a -t 10.0.0.100:80 -r 10.1.0.23:80 -g -x 5 -y 9")?;
     stage.choices("more than fit", &syns(0, 12))?;
     stage.admin("-L -n --thresholds")?;
     stage.admin("-L -n")?;

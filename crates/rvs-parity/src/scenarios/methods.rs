@@ -441,9 +441,9 @@ fn fragments(stage: &mut Stage<'_>) -> Result<()> {
         let whole = Packet::udp(at(client(2), 4001), at(vip(n), 53))
             .sized(1400)
             .may_fragment();
-        let pieces = whole.fragments_from_client(&[0, 600, 1000]);
+        let pieces = whole.client_fragments(&[0, 600, 1000]);
         stage.frames(&format!("{n} in order"), Side::Clients, &pieces)?;
-        let pieces = whole.clone().id(7).fragments_from_client(&[600, 1000, 0]);
+        let pieces = whole.clone().id(7).client_fragments(&[600, 1000, 0]);
         stage.frames(&format!("{n} first comes last"), Side::Clients, &pieces)?;
     }
     let answer = Packet::udp(at("10.1.0.21".parse()?, 53), at(client(2), 4001))
@@ -452,7 +452,7 @@ fn fragments(stage: &mut Stage<'_>) -> Result<()> {
     stage.frames(
         "answer",
         Side::Servers,
-        &answer.fragments_from_server(&[0, 600, 1000]),
+        &answer.server_fragments(&[0, 600, 1000]),
     )?;
     stage.connections("at the end")?;
     Ok(())

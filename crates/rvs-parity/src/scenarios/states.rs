@@ -123,10 +123,10 @@ pub(super) fn reuse(stage: &mut Stage<'_>) -> Result<()> {
     ] {
         let flow = stage.open(at(client(2), port), to)?;
         for flags in flags {
-            stage.client("closing", &flow.from_client(flags))?;
+            stage.client("closing", &flow.request(flags))?;
         }
         if port == 4004 {
-            stage.server("closing too", &flow.from_server("FA"))?;
+            stage.server("closing too", &flow.reply("FA"))?;
         }
     }
     let to_direct = at(vip(101), 80);
