@@ -162,8 +162,175 @@ pub trait Tables {
         rvs_table::look_again(&Connections6(self), record, role, hash, place).pack()
     }
 
+    /// [`Store::abandon`] in the IPv6 table.
+    fn abandon6(&self, hash: Hash, place: u64, now: u32)
+    where
+        Self: Sized,
+    {
+        rvs_table::abandon(&Connections6(self), hash, place, now);
+    }
+
+    /// See [`counts::enter`].
+    fn enter(&self, server: u32, state: u32, control: u64, words: u32) -> u32
+    where
+        Self: Sized,
+    {
+        counts::enter(self, server, state, control, words)
+    }
+
+    /// See [`counts::leave`].
+    fn leave(&self, server: u32, state: u32, control: u64, words: u32) -> u32
+    where
+        Self: Sized,
+    {
+        counts::leave(self, server, state, control, words)
     }
 
     /// The same value, of which the verifier knows nothing. See [`Step`].
     fn veiled(&self, value: u32) -> u32 {
         value
+    }
+
+    /// Counts one packet.
+    fn count(&self, counter: Counter);
+
+    /// Counts a server's traffic.
+    fn account(&self, server: u32, traffic: Traffic);
+}
+
+/// One round of [`Tables::repeat`].
+///
+/// Linux before 6.7 verifies a round once, as if nothing had run before: what it then takes for certain (that nobody is
+/// chosen yet) it wires into the program for all rounds. So a value that one round leaves to the next, and that a
+/// branch depends on, has to begin as [`Tables::veiled`].
+pub trait Step<T> {
+    /// Does round number `round`; `false` ends the loop.
+    fn step(&mut self, tables: &T, round: u32) -> bool;
+}
+
+/// What to add to a server's statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// A connection was scheduled.
+    Connection,
+    /// Packets and bytes from a client.
+    In(u32, u32),
+    /// Packets and bytes from the server.
+    Out(u32, u32),
+}
+
+/// The IPv4 connections of some tables.
+pub struct Connections4<'a, T>(pub &'a T);
+/// The IPv6 connections of some tables.
+pub struct Connections6<'a, T>(pub &'a T);
+
+impl<T: Tables> Store<1, 0> for Connections4<'_, T> {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Slot4> {
+        self.0.slot4(index)
+    }
+    #[inline(always)]
+    fn hash(&self, record: &Record<1>, role: Role) -> Hash {
+        self.0.hash4(record, role)
+    }
+    #[inline(always)]
+    fn claim(&self, hash: Hash, now: u32) -> u64 {
+        self.0.claim4(hash, now)
+    }
+    #[inline(always)]
+    fn write(&self, record: &Record<1>, role: Role, place: u64, pair: u64) {
+        self.0.write4(record, role, place, pair);
+    }
+    #[inline(always)]
+    fn holds(&self, record: &Record<1>, role: Role, index: u32) -> bool {
+        self.0.holds4(record, role, index)
+    }
+    #[inline(always)]
+    fn look_again(&self, record: &Record<1>, role: Role, hash: Hash, place: u64) -> u64 {
+        self.0.look_again4(record, role, hash, place)
+    }
+    #[inline(always)]
+    fn abandon(&self, hash: Hash, place: u64, now: u32) {
+        self.0.abandon4(hash, place, now);
+    }
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(0, |settings| settings.mask4.load())
+    }
+    #[inline(always)]
+    fn spill(&self, level: u32) -> Option<&Word32> {
+        self.0.spill4(level)
+    }
+    #[inline(always)]
+    fn quarantine(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(u32::MAX, |settings| settings.quarantine.load())
+    }
+    #[inline(always)]
+    fn hash_key(&self) -> HashKey {
+        self.0.settings().map_or(HashKey::default(), hash_key_of)
+    }
+}
+
+impl<T: Tables> Store<4, 7> for Connections6<'_, T> {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Slot6> {
+        self.0.slot6(index)
+    }
+    #[inline(always)]
+    fn hash(&self, record: &Record<4>, role: Role) -> Hash {
+        self.0.hash6(record, role)
+    }
+    #[inline(always)]
+    fn claim(&self, hash: Hash, now: u32) -> u64 {
+        self.0.claim6(hash, now)
+    }
+    #[inline(always)]
+    fn write(&self, record: &Record<4>, role: Role, place: u64, pair: u64) {
+        self.0.write6(record, role, place, pair);
+    }
+    #[inline(always)]
+    fn holds(&self, record: &Record<4>, role: Role, index: u32) -> bool {
+        self.0.holds6(record, role, index)
+    }
+    #[inline(always)]
+    fn look_again(&self, record: &Record<4>, role: Role, hash: Hash, place: u64) -> u64 {
+        self.0.look_again6(record, role, hash, place)
+    }
+    #[inline(always)]
+    fn abandon(&self, hash: Hash, place: u64, now: u32) {
+        self.0.abandon6(hash, place, now);
+    }
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(0, |settings| settings.mask6.load())
+    }
+    #[inline(always)]
+    fn spill(&self, level: u32) -> Option<&Word32> {
+        self.0.spill6(level)
+    }
+    #[inline(always)]
+    fn quarantine(&self) -> u32 {
+        self.0
+            .settings()
+            .map_or(u32::MAX, |settings| settings.quarantine.load())
+    }
+    #[inline(always)]
+    fn hash_key(&self) -> HashKey {
+        self.0.settings().map_or(HashKey::default(), hash_key_of)
+    }
+}
+
+#[inline(always)]
+fn hash_key_of(settings: &Settings) -> HashKey {
+    let word = |low: &Word32, high: &Word32| u64::from(low.load()) | u64::from(high.load()) << 32;
+    HashKey {
+        k0: word(&settings.hash_key[0], &settings.hash_key[1]),
+        k1: word(&settings.hash_key[2], &settings.hash_key[3]),
+    }
+}
