@@ -82,5 +82,7 @@ pub(crate) fn connection(port: u16) -> Connection {
         expires: Duration::from_secs(893),
         active: true,
         packets: 12,
+        template: false,
+        mark: 0,
     }
 }

@@ -67,6 +67,7 @@ counters! {
     DropTooBig, "drop_too_big", Drop, "Larger than the path's MTU, and no answer was due.";
     DropTakeover, "drop_takeover", Drop, "Of no known connection, while an older director's are being taken over; it will be repeated.";
     DropProgram, "drop_program", Drop, "The program that goes on with such packets is missing.";
+    DropDefence, "drop_defence", Drop, "A new connection that the defence drop_packet refused.";
     DropServerGone, "drop_server_gone", Drop, "The connection's server was removed, and the connection waits for its return (expire_nodest_conn off).";
     DropNoConnection, "drop_no_connection", Drop, "A NAT server's packet of no known connection, while the server is told so (nat_icmp_send).";
     DropInactive, "drop_inactive", Drop, "A new connection while the director is inactive.";
@@ -78,6 +79,7 @@ counters! {
     DirectReply, "direct_reply", Note, "A direct-routing or tunnel server's reply came through the director.";
     Reused, "reused", Note, "A closed connection made way for a new one with the same ports.";
     ServerGone, "server_gone", Note, "The connection's server was removed, and the connection with it.";
+    TemplateInvalid, "template_invalid", Note, "A persistence template's server was removed, or takes no new connections; the client is scheduled anew.";
     Rescheduled, "rescheduled", Note, "Another server was chosen, since the first already had a connection with this client address and port.";
     Spilled, "spilled", Note, "The connection's first window was full; it went to a later one.";
     MadeRoom, "made_room", Note, "An idle connection ended early, since the table was full where a new one was to go.";

@@ -109,12 +109,18 @@ pub mod tail {
     pub const EXPRESS_V6: u32 = 0;
     /// `rvs_fragment`.
     pub const FRAGMENT: u32 = 2;
+    /// `rvs_persist`.
+    pub const PERSIST: u32 = 8;
+    /// `rvs_opened`.
+    pub const OPENED: u32 = 9;
     /// How many places there are.
     pub const PROGRAMS: u32 = 16;
 
     /// The programs by name, each with its place.
-    pub const ALL: [(&str, u32); 3] = [
+    pub const ALL: [(&str, u32); 5] = [
         ("rvs_newcomer", NEWCOMER),
+        ("rvs_persist", PERSIST),
+        ("rvs_opened", OPENED),
         ("rvs_icmp_error", ICMP_ERROR),
         ("rvs_fragment", FRAGMENT),
     ];

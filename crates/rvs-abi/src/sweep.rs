@@ -61,8 +61,12 @@ pub struct Insertion {
     /// The sequence adjustment of requests, then of replies: first number that it concerns, what is added
     /// from there on, what is added before.
     pub sequence: [u32; 6],
+    /// Index of the slot that controls it, where [`crate::slot::State::CONTROLLED`] is set.
+    pub control: u32,
+    /// That slot's generation.
+    pub control_generation: u32,
     /// The reserved rest.
-    pub spare: [u32; 8],
+    pub spare: [u32; 6],
 }
 
 const _: () = assert!(size_of::<Insertion>() == 128);

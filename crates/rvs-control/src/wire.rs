@@ -168,6 +168,12 @@ pub struct Connection {
     pub expires: u64,
     pub active: bool,
     pub packets: u32,
+    /// Whether it is a persistence template.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
+    /// The firewall mark that a template is of, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u32>,
 }
 
 /// A counter of the director's.
@@ -418,6 +424,8 @@ impl From<&forwarding::Connection> for Connection {
             expires: connection.expires.as_secs(),
             active: connection.active,
             packets: connection.packets,
+            template: connection.template,
+            mark: (connection.mark != 0).then_some(connection.mark),
         }
     }
 }

@@ -9,6 +9,7 @@ use rvs_table::{Hash, Inserted, Key, Record, Store, pair_of, tag};
 use crate::{
     Flow, Intent, NONE, Tables,
     flow::first_words,
+    persist,
     state::{self, counts},
     tables::{Connections4, Connections6, Traffic},
 };
@@ -124,7 +125,11 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return outcome(RACE, NONE);
     };
     let now = tables.now();
-    let first = state::first_state(tables, flow, method) | intent.state;
+    let first = if intent.state & State::TEMPLATE != 0 {
+        intent.state
+    } else {
+        state::first_state(tables, flow, method) | intent.state
+    };
     let record = Record {
         client: first_words(&flow.source),
         virtual_address: first_words(&flow.destination),
@@ -132,7 +137,7 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         ports: flow.ports,
         server_port: server_port(flow, server, intent),
         protocol: u32::from(flow.protocol),
-        method: method as u32,
+        method: persist::method_of(method, first),
         server: index,
         state: first,
         packets: 1,
@@ -147,7 +152,9 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         } => {
             let control = counts::control(intent.control, intent.control_generation);
             tables.enter(index, first, control, N as u32);
-            tables.account(index, Traffic::Connection);
+            if first & State::TEMPLATE == 0 {
+                tables.account(index, Traffic::Connection);
+            }
             if spilled {
                 tables.count(Counter::Spilled);
             }
@@ -175,18 +182,19 @@ pub(crate) fn server_port(flow: &Flow, server: &Server, intent: &Intent) -> u32 
 
 /// Ends the connection that holds the reply tuple which `flow` would need at `server`, if that
 /// connection is closed and only waits for its time-out: the client that uses the port again has
-/// forgotten it too. `find` is [`find`]. 1 if it did, else 0.
+/// forgotten it too. `port` is [`Intent::server_port`]'s, `find` is [`find`]. 1 if it did, else 0.
 #[inline(always)]
 pub fn make_way<T: Tables>(
     tables: &T,
     flow: &Flow,
     server: u32,
+    port: u32,
     find: impl Fn(&Flow) -> u32,
 ) -> u32 {
     let Some(server) = tables.server(server) else {
         return 0;
     };
-    let reply = reply_of(flow, server);
+    let reply = reply_of(flow, server, port);
     let index = find(&reply);
     u32::from(if flow.is_v6() {
         tables
@@ -202,11 +210,15 @@ pub fn make_way<T: Tables>(
 /// What of a packet the connection table needs to know, of the packet that `server` would answer
 /// `flow` with if it were NAT's.
 #[inline(always)]
-pub(crate) fn reply_of(flow: &Flow, server: &Server) -> Flow {
+pub(crate) fn reply_of(flow: &Flow, server: &Server, port: u32) -> Flow {
+    let intent = Intent {
+        server_port: port,
+        ..Intent::NEW
+    };
     Flow {
         source: address_of(server),
         destination: flow.source,
-        ports: server.port.load() & 0xffff | flow.ports << 16,
+        ports: server_port(flow, server, &intent) | flow.ports << 16,
         protocol: flow.protocol,
         family: flow.family,
         ..Flow::default()

@@ -2,7 +2,7 @@
 
 use rvs_abi::{
     AddressKey, Counter, Method, Role, Service, ServiceKey, Settings, family, fragment::way,
-    service::address, slot::Link,
+    protocol, service::address, slot::Link,
 };
 
 use crate::{
@@ -156,6 +156,16 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if !active {
         return drop(path, Counter::DropInactive);
     }
+    if is_refused(path) {
+        return drop(path, Counter::DropDefence);
+    }
+    let persistent = path
+        .service(intent.service)
+        .is_some_and(|service| service.persistence.load() != 0);
+    if persistent {
+        return path.persist(flow, intent);
+    }
+    let once = is_once(path, flow, intent.service);
     let mut avoid = NONE;
     for _ in 0..ATTEMPTS {
         let server = path.choose(flow, intent.service, avoid);
@@ -163,22 +173,20 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
             if avoid != NONE {
                 break;
             }
-            path.count(Counter::DropNoDestination);
-            return path.answer(flow, icmp::UNREACHABLE, NONE);
+            return nobody(path, flow);
         }
         intent.server = server;
+        if once {
+            return path.opened(flow, intent);
+        }
         let outcome = path.insert(flow, intent);
         match (outcome >> 32) as u32 {
             OPENED => {
-                let index = outcome as u32;
-                if flow.flags & Flow::FIRST_FRAGMENT != 0 {
-                    path.note(flow, index, way::REQUEST);
-                }
-                let outcome = path.request(flow, index);
-                return finish(path, flow, index, outcome);
+                intent.slot = outcome as u32;
+                return path.opened(flow, intent);
             }
             REPLY_TAKEN => {
-                if path.make_way(flow, server) != 0 {
+                if path.make_way(flow, server, intent.server_port) != 0 {
                     continue;
                 }
                 path.count(Counter::Rescheduled);
@@ -194,13 +202,70 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     drop(path, Counter::DropReplyTaken)
 }
 
+/// Forwards the first packet of a connection that was made, or a datagram that makes none. The result is an
+/// [`Action`] as a number.
+#[inline(always)]
+pub fn opened<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
+    if intent.slot == NONE {
+        let outcome = path.once(flow, intent);
+        return finish(path, flow, NONE, outcome);
+    }
+    if flow.flags & Flow::FIRST_FRAGMENT != 0 {
+        path.note(flow, intent.slot, way::REQUEST);
+    }
+    let outcome = path.request(flow, intent.slot);
+    let action = finish(path, flow, intent.slot, outcome);
+    // Its other fragments are the host's too.
+    if action == Action::Pass as u32 && flow.flags & Flow::FIRST_FRAGMENT != 0 {
+        path.note(flow, NONE, way::PASS);
+    }
+    action
+}
+
+/// No server takes the packet.
+#[inline(always)]
+pub(crate) fn nobody<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+    path.count(Counter::DropNoDestination);
+    path.answer(flow, icmp::UNREACHABLE, NONE)
+}
+
+/// Whether the datagram is scheduled for itself (IPVS: `IP_VS_SVC_F_ONEPACKET`). One in fragments makes a connection
+/// all the same, by which they stay together.
+#[inline(always)]
+pub(crate) fn is_once<T: Tables>(tables: &T, flow: &Flow, service: u32) -> bool {
+    flow.protocol == protocol::UDP
+        && flow.flags & Flow::FIRST_FRAGMENT == 0
+        && tables
+            .service(service)
+            .is_some_and(|service| service.flags.load() & Service::ONE_PACKET != 0)
+}
+
+/// Whether the defence `drop_packet` refuses this attempt: one in so many (IPVS: `ip_vs_todrop`).
+#[inline(always)]
+fn is_refused<T: Tables>(tables: &T) -> bool {
+    let Some(settings) = tables.settings() else {
+        return false;
+    };
+    let rate = settings.drop_rate.load();
+    if rate == 0 {
+        return false;
+    }
+    let attempts = settings.drop_counter.add(1).wrapping_add(1);
+    attempts.checked_rem(rate) == Some(0)
+}
+
 /// A packet for no virtual service: perhaps a server's direct reply that came through here.
 #[inline(always)]
 fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
-    if path
-        .find_service(&service_key(&flow.source, flow.ports, flow))
-        .is_some()
-    {
+    // Services that are not known by one address and port may be those of any.
+    let others = Settings::HAS_MARKS | Settings::HAS_ANY_PORT | Settings::HAS_FTP;
+    let may_be = path
+        .settings()
+        .is_some_and(|settings| settings.flags.load() & others != 0)
+        || path
+            .find_service(&service_key(&flow.source, flow.ports, flow))
+            .is_some();
+    if may_be {
         let index = path.find_returning(flow);
         if index != NONE {
             let fate = path.advance(flow, index, Direction::Output);

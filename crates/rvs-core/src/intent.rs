@@ -23,7 +23,8 @@ pub struct Intent {
     pub state: u32,
     /// The firewall mark of the packet, or that a match rule gives it.
     pub mark: u32,
-    spare: u32,
+    /// The request slot of the connection that was made; [`NONE`] where the packet is forwarded without one.
+    pub slot: u32,
 }
 
 impl Intent {
@@ -36,6 +37,6 @@ impl Intent {
         control_generation: NO_CONTROL,
         state: 0,
         mark: 0,
-        spare: 0,
+        slot: NONE,
     };
 }

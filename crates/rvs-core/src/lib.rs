@@ -36,6 +36,7 @@ pub mod intent;
 pub mod packet;
 pub mod parse;
 pub mod path;
+pub mod persist;
 pub mod restore;
 pub mod room;
 pub mod schedule;

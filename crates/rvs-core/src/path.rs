@@ -4,7 +4,7 @@ use rvs_abi::FragmentNote;
 
 use crate::{
     Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, director, express, forward,
-    fragments, icmp, parse, room, schedule, service, state,
+    fragments, icmp, parse, persist, room, schedule, service, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -35,6 +35,41 @@ pub trait Path: Packet + Tables + Sized {
         express::express_v6(self)
     }
 
+    /// See [`persist::persist`]. In the kernel this is another program, which does not come back.
+    fn persist(&mut self, flow: &Flow, intent: &mut Intent) -> u32 {
+        persist::persist(self, flow, intent, &mut Flow::default())
+    }
+
+    /// See [`director::opened`]. In the kernel this is another program, which does not come back.
+    fn opened(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        director::opened(self, flow, intent)
+    }
+
+    /// See [`persist::template_key`].
+    fn template_key(&self, flow: &Flow, service: u32, key: &mut Flow) -> u32 {
+        persist::template_key(self, flow, service, key)
+    }
+
+    /// See [`persist::use_template`].
+    fn use_template(&self, key: &Flow, index: u32, service: u32) -> u32 {
+        persist::use_template(self, key, index, service)
+    }
+
+    /// See [`persist::obey`].
+    fn obey(&self, flow: &Flow, index: u32, intent: &mut Intent) -> u32 {
+        persist::obey(self, flow, index, intent)
+    }
+
+    /// See [`forward::once`].
+    fn once(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        forward::once(self, flow, intent)
+    }
+
+    /// See [`forward::translate_once`].
+    fn translate_once(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        forward::translate_once(self, flow, intent)
+    }
+
     /// See [`director::icmp_error`]. In the kernel this is another program, which does not come back.
     fn icmp_error(&mut self, flow: &Flow) -> u32 {
         director::icmp_error(self, flow)
@@ -56,8 +91,8 @@ pub trait Path: Packet + Tables + Sized {
     }
 
     /// See [`connection::make_way`].
-    fn make_way(&self, flow: &Flow, server: u32) -> u32 {
-        connection::make_way(self, flow, server, |flow| self.find(flow))
+    fn make_way(&self, flow: &Flow, server: u32, port: u32) -> u32 {
+        connection::make_way(self, flow, server, port, |flow| self.find(flow))
     }
 
     /// See [`room::make_room`].

@@ -3,13 +3,18 @@
 //! The other table may still be in use while it is copied. What is found here from an earlier copy can have come to
 //! its end there since, and its client's port have been used again: the later connection is the one to keep.
 
-use rvs_abi::{Server, family, slot::NO_CONTROL, sweep::Insertion};
+use rvs_abi::{
+    Server, family,
+    slot::{NO_CONTROL, State},
+    sweep::Insertion,
+};
 use rvs_table::{Inserted, Key, Record, Store};
 
 use crate::{
-    NONE, Tables,
+    Tables,
     connection::{address_of, end_closed, find_in},
     flow::first_words,
+    persist,
     state::{self, counts},
     tables::{Connections4, Connections6},
 };
@@ -149,23 +154,32 @@ fn insert<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         ports: insertion.ports,
         server_port: server_port(server, insertion),
         protocol: insertion.protocol,
-        method: method as u32,
+        method: persist::method_of(method, insertion.state),
         server: insertion.server,
         state: insertion.state,
         packets: insertion.packets,
         stamp: insertion.stamp,
-        control: NONE,
-        control_generation: NO_CONTROL,
+        control: insertion.control,
+        control_generation: control_generation(insertion),
     };
     match rvs_table::insert(store, &record, tables.now()) {
         Inserted::New { .. } => {
-            let control = counts::control(NONE, NO_CONTROL);
+            let control = counts::control(insertion.control, control_generation(insertion));
             tables.enter(insertion.server, insertion.state, control, N as u32);
             MADE
         }
         Inserted::Exists(_) => EXISTS,
         Inserted::ReplyTaken => HELD,
         Inserted::Full | Inserted::Race => REFUSED,
+    }
+}
+
+#[inline(always)]
+fn control_generation(insertion: &Insertion) -> u32 {
+    if insertion.state & State::CONTROLLED != 0 {
+        insertion.control_generation
+    } else {
+        NO_CONTROL
     }
 }
 

@@ -24,7 +24,7 @@ pub fn make_room<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u32 {
     let Some(server) = tables.server(server) else {
         return 0;
     };
-    let reply = reply_of(flow, server);
+    let reply = reply_of(flow, server, 0);
     let (own, others) = if flow.is_v6() {
         let key = Connections6(tables).hash_key();
         (
@@ -101,7 +101,7 @@ fn end_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     })
 }
 
-/// Whether neither direction of the connection was used within its state's time-out.
+/// Whether neither direction of the connection was used within its state's time-out, and it controls no other.
 #[inline(always)]
 pub(crate) fn is_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
@@ -116,10 +116,13 @@ pub(crate) fn is_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, P
     let state = State(request.head.state.load());
     let own = tables
         .server(request.head.server.load())
-        .filter(|server| server.flags.load() & Server::OWN_TIMEOUTS != 0)
+        .filter(|server| {
+            state.has(State::TEMPLATE) || server.flags.load() & Server::OWN_TIMEOUTS != 0
+        })
         .and_then(|server| tables.service(server.service.load()));
     let timeout = sweep::timeout_of(settings, own, protocol, state);
-    elapsed(now, request.head.stamp.load(), timeout)
+    request.head.controlled.load() == 0
+        && elapsed(now, request.head.stamp.load(), timeout)
         && pair_of(store, request)
             .is_none_or(|(_, reply, _)| elapsed(now, reply.head.stamp.load(), timeout))
 }

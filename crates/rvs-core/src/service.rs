@@ -5,7 +5,7 @@ use rvs_abi::{ServiceKey, Settings, protocol};
 use crate::{Flow, NONE, Packet, Tables};
 
 /// FTP's control port, and the port of its active data connections, as they lie in a packet.
-const FTP: u16 = 21_u16.to_be();
+pub(crate) const FTP: u16 = 21_u16.to_be();
 pub(crate) const FTP_DATA: u16 = 20_u16.to_be();
 /// The first port that needs no privilege.
 const UNPRIVILEGED: u16 = 1024;

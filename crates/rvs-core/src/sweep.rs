@@ -106,9 +106,12 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
 }
 
 /// The idle time-out, in ticks, of a connection in this state. `own` is its service, where that has time-outs of
-/// its own.
+/// its own, or where the connection is a template.
 #[inline(always)]
 pub fn timeout_of(settings: &Settings, own: Option<&Service>, protocol: u8, state: State) -> u32 {
+    if state.has(State::TEMPLATE) {
+        return own.map_or(0, |service| service.persistence.load());
+    }
     let place = match protocol {
         protocol::TCP => state.number() as usize,
         protocol::SCTP => SCTP_TIMEOUT + state.number() as usize,

@@ -23,6 +23,32 @@ pub(crate) struct Entry {
     pub(crate) state: u32,
     pub(crate) stamp: u32,
     pub(crate) packets: u32,
+    /// The slot, with its generation.
+    pub(crate) place: (u32, u32),
+    /// The slot that controls it, with its generation.
+    pub(crate) control: (u32, u32),
+    /// How many it controls.
+    pub(crate) controlled: u32,
+    /// The server's port as it lies in a packet.
+    pub(crate) server_port: u32,
+}
+
+impl Entry {
+    /// What it is found by, in any table.
+    pub(crate) fn key(&self) -> ([u32; 4], [u32; 4], u32, u8, bool) {
+        (
+            self.client,
+            self.virtual_address,
+            self.ports,
+            self.protocol,
+            self.is_v6,
+        )
+    }
+
+    /// Whether others may be controlled by it.
+    pub(crate) fn controls(&self) -> bool {
+        self.controlled > 0 || State(self.state).has(State::TEMPLATE)
+    }
 }
 
 impl Dataplane {
@@ -55,14 +81,38 @@ impl Dataplane {
             .maps
             .servers
             .get(entry.server)
-            .filter(|server| server.flags.load() & rvs_abi::Server::OWN_TIMEOUTS != 0)
+            .filter(|server| {
+                state.has(State::TEMPLATE)
+                    || server.flags.load() & rvs_abi::Server::OWN_TIMEOUTS != 0
+            })
             .and_then(|server| self.maps.services.get(server.service.load()));
         let timeout =
             rvs_core::sweep::timeout_of(self.maps.settings.get(0)?, own, entry.protocol, state);
         let idle = now.wrapping_sub(entry.stamp);
         let idle = if idle >> 31 != 0 { 0 } else { idle };
         let seconds = u64::from(timeout.saturating_sub(idle) / ticks.max(1));
-        let (protocol, name) = if entry.protocol == protocol::TCP {
+        let template = state.has(State::TEMPLATE);
+        let number = if template {
+            protocol::of_template(entry.protocol)
+        } else {
+            entry.protocol
+        };
+        // A firewall mark's template is of no protocol; it lies where an address's last bytes would.
+        let word = if entry.is_v6 { 3 } else { 0 };
+        let mark = if template && number == 0 {
+            u32::from_be(entry.virtual_address[word])
+        } else {
+            0
+        };
+        let (protocol, name) = if template {
+            let assured = state.has(State::ASSURED);
+            let mut all = Protocol::ALL.into_iter();
+            (
+                all.find(|protocol| protocol.number() == number)
+                    .unwrap_or(Protocol::Tcp),
+                if assured { "ASSURED" } else { "NONE" },
+            )
+        } else if entry.protocol == protocol::TCP {
             (
                 Protocol::Tcp,
                 TcpState::ALL
@@ -86,14 +136,16 @@ impl Dataplane {
             expires: Duration::from_secs(seconds),
             active: !state.has(State::INACTIVE),
             packets: entry.packets,
+            template,
+            mark,
         })
     }
 }
 
 /// The live connections of both tables.
 pub(crate) fn entries(maps: &crate::object::Maps) -> impl Iterator<Item = Entry> {
-    let v4 = maps.slots4.iter().filter_map(|(_, slot)| {
-        let mut entry = read(slot, false)?;
+    let v4 = maps.slots4.iter().filter_map(|(index, slot)| {
+        let mut entry = read(slot, index, false)?;
         let reply = maps.slots4.get(slot.head.pair.load());
         entry.stamp = later(
             entry.stamp,
@@ -101,8 +153,8 @@ pub(crate) fn entries(maps: &crate::object::Maps) -> impl Iterator<Item = Entry>
         );
         Some(entry)
     });
-    let v6 = maps.slots6.iter().filter_map(|(_, slot)| {
-        let mut entry = read(slot, true)?;
+    let v6 = maps.slots6.iter().filter_map(|(index, slot)| {
+        let mut entry = read(slot, index, true)?;
         let reply = maps.slots6.get(slot.head.pair.load());
         entry.stamp = later(
             entry.stamp,
@@ -114,7 +166,11 @@ pub(crate) fn entries(maps: &crate::object::Maps) -> impl Iterator<Item = Entry>
 }
 
 /// Reads a request slot, if it is one and stays the same meanwhile.
-fn read<const N: usize, const PAD: usize>(slot: &Slot<N, PAD>, is_v6: bool) -> Option<Entry> {
+fn read<const N: usize, const PAD: usize>(
+    slot: &Slot<N, PAD>,
+    index: u32,
+    is_v6: bool,
+) -> Option<Entry> {
     let seen = slot.head.tag.load();
     if tag::state(seen) != tag::LIVE {
         return None;
@@ -133,6 +189,13 @@ fn read<const N: usize, const PAD: usize>(slot: &Slot<N, PAD>, is_v6: bool) -> O
         state: slot.head.state.load(),
         stamp: slot.head.stamp.load(),
         packets: slot.head.packets.load(),
+        place: (index, tag::generation(seen)),
+        control: (
+            slot.head.control.load(),
+            slot.head.control_generation.load(),
+        ),
+        controlled: slot.head.controlled.load(),
+        server_port: slot.head.rewrite_ports.load() >> 16,
     };
     (slot.head.tag.load() == seen).then_some(entry)
 }

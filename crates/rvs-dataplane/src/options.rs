@@ -165,7 +165,12 @@ pub(crate) fn write_server(entry: &ServerEntry, server: &Server, own_timeouts: b
     }
     entry.weight.store(weight);
     entry.lower.store(server.thresholds().lower());
-    entry.upper.store(server.thresholds().upper());
+    let upper = server.thresholds().upper();
+    // Who may have more than before takes new ones at once (IPVS: `__ip_vs_update_dest`).
+    if upper > entry.upper.load() {
+        entry.overloaded.store(0);
+    }
+    entry.upper.store(upper);
     entry.tunnel.store(tunnel_word(server.tunnel()));
     let mut flags = entry.flags.load() & !(ServerEntry::CAPPED | ServerEntry::OWN_TIMEOUTS);
     if server.thresholds().upper() > 0 {

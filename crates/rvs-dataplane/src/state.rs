@@ -112,6 +112,10 @@ pub struct Connection {
     pub active: bool,
     /// Packets from the client.
     pub packets: u32,
+    /// It is no connection but what persistence remembers of a client.
+    pub template: bool,
+    /// A template of a service by firewall mark: the mark; else 0.
+    pub mark: u32,
 }
 
 /// How full the connection tables are, as last counted by the sweeper.

@@ -1,14 +1,14 @@
 //! From one set of maps to another: a director whose table size or layout changed keeps its
 //! services, its statistics and its connections.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use rvs_abi::{Settings, slot::State, sweep::Insertion};
 use rvs_config::Service;
 
 use crate::{
     Adoption, OpenError, Stats,
-    connections::entries,
+    connections::{Entry, entries},
     dataplane::Dataplane,
     object::Maps,
     programs,
@@ -83,48 +83,110 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
 }
 
 /// Inserts the old table's connections into the new one. Those that are
-/// there already only move on to a later state.
+/// there already only move on to a later state. Templates come first, then what else controls others, then those.
 pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adoption, OpenError> {
     let rows = Rows::read(old);
     let (mut connections, mut refused) = (0, 0);
-    for entry in entries(old) {
-        let Some(server) = rows
-            .servers
-            .get(&entry.server)
-            .filter(|row| row.removed.is_none())
-        else {
-            continue;
-        };
-        let Some(index) = server
-            .service
-            .and_then(|key| new.index_of(&key, server.server.socket_addr()))
-        else {
-            continue;
-        };
-        let insertion = Insertion {
-            client: entry.client,
-            virtual_address: entry.virtual_address,
-            ports: entry.ports,
-            server: index,
-            protocol: entry.protocol.into(),
-            family: if entry.is_v6 { 6 } else { 4 },
-            state: State(entry.state).0,
-            // Both tables' programs read the same clock.
-            stamp: entry.stamp,
-            outcome: 0,
-            packets: entry.packets,
-            ..Insertion::default()
-        };
-        match programs::insert(&new.object, insertion)?.outcome {
-            1 => connections += 1,
-            2 => {}
-            _ => refused += 1,
+    let mut controls = Controls::default();
+    for rank in [Rank::Template, Rank::Controls, Rank::Other] {
+        for entry in entries(old).filter(|entry| Rank::of(entry) == rank) {
+            let Some(server) = rows
+                .servers
+                .get(&entry.server)
+                .filter(|row| row.removed.is_none())
+            else {
+                continue;
+            };
+            let Some(index) = server
+                .service
+                .and_then(|key| new.index_of(&key, server.server.socket_addr()))
+            else {
+                continue;
+            };
+            let (state, control) = controls.of(&entry);
+            let insertion = Insertion {
+                client: entry.client,
+                virtual_address: entry.virtual_address,
+                ports: entry.ports,
+                server: index,
+                protocol: entry.protocol.into(),
+                family: if entry.is_v6 { 6 } else { 4 },
+                state,
+                // Both tables' programs read the same clock.
+                stamp: entry.stamp,
+                outcome: 0,
+                packets: entry.packets,
+                server_port: entry.server_port,
+                control: control.0,
+                control_generation: control.1,
+                ..Insertion::default()
+            };
+            match programs::insert(&new.object, insertion)?.outcome {
+                1 => connections += 1,
+                2 => {}
+                _ => refused += 1,
+            }
+        }
+        if rank != Rank::Other {
+            controls.note(old, &new.maps, rank);
         }
     }
     Ok(Adoption::Upgraded {
         connections,
         refused,
     })
+}
+
+/// Who has to be there before whom.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    Template,
+    Controls,
+    Other,
+}
+
+impl Rank {
+    fn of(entry: &Entry) -> Self {
+        if State(entry.state).has(State::TEMPLATE) {
+            Rank::Template
+        } else if entry.controls() {
+            Rank::Controls
+        } else {
+            Rank::Other
+        }
+    }
+}
+
+/// Where the slots that control others lie in the new table, by where they lay in the old one: family, index and
+/// generation.
+#[derive(Default)]
+struct Controls(HashMap<(bool, (u32, u32)), (u32, u32)>);
+
+impl Controls {
+    /// Notes those of this rank.
+    fn note(&mut self, old: &Maps, new: &Maps, rank: Rank) {
+        let wanted: HashMap<_, _> = entries(old)
+            .filter(|entry| Rank::of(entry) == rank)
+            .map(|entry| (entry.key(), entry.place))
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        for entry in entries(new) {
+            if let Some(place) = wanted.get(&entry.key()) {
+                self.0.insert((entry.is_v6, *place), entry.place);
+            }
+        }
+    }
+
+    /// The connection's state and the slot that controls it, there; it goes alone where that was lost.
+    fn of(&self, entry: &Entry) -> (u32, (u32, u32)) {
+        let controlled = State(entry.state).has(State::CONTROLLED);
+        match self.0.get(&(entry.is_v6, entry.control)) {
+            Some(control) if controlled => (entry.state, *control),
+            Some(_) | None => (entry.state & !State::CONTROLLED, (0, 0)),
+        }
+    }
 }
 
 /// Says to the programs of these maps whether connections are on their way between them and others:

@@ -26,7 +26,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::Counter;
-use rvs_core::{Action, decapsulate, director, express, fragments};
+use rvs_core::{Action, decapsulate, director, express, fragments, persist};
 
 /// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
 /// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
@@ -60,6 +60,27 @@ pub fn rvs_newcomer(context: TcContext) -> i32 {
         return NEXT;
     };
     verdict(director::newcomer(&mut path, flow, intent))
+}
+
+/// The director, where `rvs_newcomer` found a service with persistence.
+#[classifier]
+pub fn rvs_persist(context: TcContext) -> i32 {
+    let mut path = skb::Skb::new(context.skb.skb);
+    let (Some(flow), Some(intent), Some(key)) = (maps::flow(), maps::intent(), maps::cleared_key())
+    else {
+        return NEXT;
+    };
+    verdict(persist::persist(&mut path, flow, intent, key))
+}
+
+/// The director, where `rvs_newcomer` or `rvs_persist` has decided.
+#[classifier]
+pub fn rvs_opened(context: TcContext) -> i32 {
+    let mut path = skb::Skb::new(context.skb.skb);
+    let (Some(flow), Some(intent)) = (maps::flow(), maps::intent()) else {
+        return NEXT;
+    };
+    verdict(director::opened(&mut path, flow, intent))
 }
 
 /// The director, where `rvs_ingress` found an ICMP error.

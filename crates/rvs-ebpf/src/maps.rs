@@ -64,6 +64,10 @@ static FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static INTENT: PerCpuArray<Intent> = PerCpuArray::with_max_entries(1, 0);
 
+/// What a persistence template is found by: see [`FLOW`].
+#[map]
+static TEMPLATE_KEY: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
 /// The connection that user space asks to insert, off the stack. One thread of the daemon asks at a time.
 #[map]
 static INSERTION: PerCpuArray<Insertion> = PerCpuArray::with_max_entries(1, 0);
@@ -119,6 +123,23 @@ pub fn new_intent() -> Option<&'static mut Intent> {
     let intent = unsafe { &mut *intent };
     *intent = Intent::NEW;
     Some(intent)
+}
+
+/// What the program before this one has decided.
+#[inline(always)]
+pub fn intent() -> Option<&'static mut Intent> {
+    let intent = INTENT.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    Some(unsafe { &mut *intent })
+}
+
+#[inline(always)]
+pub fn cleared_key() -> Option<&'static mut Flow> {
+    let key = TEMPLATE_KEY.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    let key = unsafe { &mut *key };
+    *key = Flow::default();
+    Some(key)
 }
 
 #[inline(always)]

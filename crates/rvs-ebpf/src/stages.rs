@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use rvs_core::{
     Action, Direction, Flow, Hop, Intent, NONE, Path, connection, director, forward, fragments,
-    icmp, parse, room, schedule, service, state,
+    icmp, parse, persist, room, schedule, service, state,
 };
 
 use rvs_abi::{Counter, FragmentNote, tail};
@@ -39,6 +39,36 @@ impl Path for Skb {
     fn newcomer(&mut self, _flow: &Flow) -> u32 {
         maps::go_on(self.context, tail::NEWCOMER);
         director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn persist(&mut self, _flow: &Flow, _intent: &mut Intent) -> u32 {
+        maps::go_on(self.context, tail::PERSIST);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn opened(&mut self, _flow: &Flow, _intent: &Intent) -> u32 {
+        maps::go_on(self.context, tail::OPENED);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn template_key(&self, flow: &Flow, service: u32, key: &mut Flow) -> u32 {
+        rvs_template_key(flow, service, key)
+    }
+    #[inline(always)]
+    fn use_template(&self, key: &Flow, index: u32, service: u32) -> u32 {
+        rvs_use_template(key, index, service)
+    }
+    #[inline(always)]
+    fn obey(&self, flow: &Flow, index: u32, intent: &mut Intent) -> u32 {
+        rvs_obey(flow, index, intent)
+    }
+    #[inline(always)]
+    fn once(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        rvs_once(self.context, flow, intent)
+    }
+    #[inline(always)]
+    fn translate_once(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        rvs_translate_once(self.context, flow, intent)
     }
     #[inline(always)]
     fn icmp_error(&mut self, _flow: &Flow) -> u32 {
@@ -110,8 +140,8 @@ impl Path for Skb {
         rvs_make_room(flow, server)
     }
     #[inline(always)]
-    fn make_way(&self, flow: &Flow, server: u32) -> u32 {
-        rvs_make_way(flow, server)
+    fn make_way(&self, flow: &Flow, server: u32, port: u32) -> u32 {
+        rvs_make_way(flow, server, port)
     }
     #[inline(always)]
     fn answer(&mut self, flow: &Flow, what: u32, index: u32) -> u32 {
@@ -165,7 +195,8 @@ macro_rules! packet_stage {
 table_stage!(rvs_find, connection::lookup, way: u32 => u32, NONE);
 table_stage!(rvs_advance, advance, index: u32, direction: u32 => u32, state::GONE);
 table_stage!(rvs_make_room, room::make_room, server: u32 => u32, 0);
-table_stage!(rvs_make_way, make_way, server: u32 => u32, 0);
+table_stage!(rvs_make_way, make_way, server: u32, port: u32 => u32, 0);
+table_stage!(rvs_use_template, persist::use_template, index: u32, service: u32 => u32, 0);
 table_stage!(rvs_choose, schedule::choose, service: u32, avoid: u32 => u32, NONE);
 packet_stage!(rvs_service, service_of);
 packet_stage!(rvs_request, forward::request, index: u32);
@@ -178,6 +209,50 @@ packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
 packet_stage!(rvs_answer, icmp::answer, what: u32, index: u32);
 packet_stage!(rvs_note, note, index: u32, way: u32);
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_template_key(flow: *const Flow, service: u32, key: *mut Flow) -> u32 {
+    // SAFETY: as above; the two are different maps' values.
+    match unsafe { (flow.as_ref(), key.as_mut()) } {
+        (Some(flow), Some(key)) => persist::template_key(&Maps, flow, service, key),
+        _ => 0,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_obey(flow: *const Flow, index: u32, intent: *mut Intent) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), intent.as_mut()) } {
+        (Some(flow), Some(intent)) => persist::obey(&Maps, flow, index, intent),
+        _ => 0,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_once(skb: *mut __sk_buff, flow: *const Flow, intent: *const Intent) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), intent.as_ref()) } {
+        (Some(flow), Some(intent)) => forward::once(&mut Skb::new(skb), flow, intent),
+        _ => Action::Drop as u32,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_translate_once(
+    skb: *mut __sk_buff,
+    flow: *const Flow,
+    intent: *const Intent,
+) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), intent.as_ref()) } {
+        (Some(flow), Some(intent)) => forward::translate_once(&mut Skb::new(skb), flow, intent),
+        _ => 0,
+    }
+}
 
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -240,8 +315,8 @@ fn advance(maps: &Maps, flow: &Flow, index: u32, direction: u32) -> u32 {
 }
 
 #[inline(always)]
-fn make_way(maps: &Maps, flow: &Flow, server: u32) -> u32 {
-    connection::make_way(maps, flow, server, |flow| rvs_find(flow, connection::OWN))
+fn make_way(maps: &Maps, flow: &Flow, server: u32, port: u32) -> u32 {
+    connection::make_way(maps, flow, server, port, |flow| rvs_find(flow, connection::OWN))
 }
 
 /// [`fib_lookup`] for tc.

@@ -37,6 +37,8 @@ pub struct Input {
     pub segments: Option<(u32, u32)>,
     /// Whether its transport checksum is whole.
     pub checksum: Checksum,
+    /// Its firewall mark.
+    pub mark: u32,
 }
 
 /// What becomes of a packet.
@@ -273,6 +275,7 @@ impl Step {
                 bytes,
                 segments: None,
                 checksum: Checksum::Whole,
+                mark: 0,
             },
             Box::new(Expected {
                 verdict,
@@ -303,6 +306,11 @@ impl Step {
             make_partial(&mut input.bytes);
             make_partial(&mut expected.bytes);
         })
+    }
+
+    /// Bearing this firewall mark.
+    pub fn marked(self, mark: u32) -> Self {
+        self.with(|input, _| input.mark = mark)
     }
 
     /// These counters move, each by one.

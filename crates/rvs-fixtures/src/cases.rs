@@ -7,6 +7,7 @@ mod icmp;
 mod knobs;
 mod malformed;
 mod mtu;
+mod persistence;
 mod refusals;
 mod services;
 mod states;
@@ -21,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         headers::cases(),
         states::cases(),
         knobs::cases(),
+        persistence::cases(),
         mtu::cases(),
         icmp::cases(),
         fragments::cases(),

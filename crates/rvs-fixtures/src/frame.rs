@@ -35,6 +35,7 @@ pub struct Frame {
     bytes: Vec<u8>,
     segments: (u32, u32),
     checksum: Checksum,
+    mark: u32,
     routes: Vec<Resolved>,
     sent: Option<Sent>,
 }
@@ -55,6 +56,7 @@ impl Frame {
             bytes: bytes.to_vec(),
             segments: (1, 0),
             checksum: Checksum::Whole,
+            mark: 0,
             routes,
             sent: None,
         }
@@ -68,6 +70,12 @@ impl Frame {
     /// A super-packet: segments, and bytes of payload in each.
     pub fn segmented(mut self, segments: u32, size: u32) -> Self {
         self.segments = (segments, size);
+        self
+    }
+
+    /// With this firewall mark.
+    pub fn marked(mut self, mark: u32) -> Self {
+        self.mark = mark;
         self
     }
 
@@ -149,6 +157,10 @@ impl Packet for Frame {
     }
 
     /// As `bpf_l4_csum_replace` does it, with and without `BPF_F_PSEUDO_HDR`.
+    fn mark(&self) -> u32 {
+        self.mark
+    }
+
     fn change_checksum(&mut self, change: &ChecksumChange) -> bool {
         let Some(old) = self.read::<2>(change.offset) else {
             return false;

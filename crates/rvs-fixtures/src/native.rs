@@ -93,6 +93,9 @@ impl Packet for Native<'_> {
     fn length(&self) -> u32 {
         self.frame.length()
     }
+    fn mark(&self) -> u32 {
+        self.frame.mark()
+    }
     fn segments(&self) -> (u32, u32) {
         self.frame.segments()
     }
@@ -184,6 +187,7 @@ impl NativeEngine {
             None => frame,
         }
         .with_checksum(input.checksum)
+        .marked(input.mark)
     }
 }
 

@@ -615,6 +615,8 @@ fn connection(port: u16) -> Connection {
         expires: Duration::from_secs(900),
         active: true,
         packets: 3,
+        template: false,
+        mark: 0,
     }
 }
 

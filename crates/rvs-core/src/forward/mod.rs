@@ -10,7 +10,7 @@ use rvs_table::elapsed;
 pub(crate) use nat::Side;
 
 use crate::{
-    Action, Flow, Hop, Path, Tables, connection,
+    Action, Flow, Hop, Intent, Path, Tables, connection,
     director::{drop, pass},
     icmp,
     tables::Traffic,
@@ -87,11 +87,38 @@ pub fn request<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         return drop(path, Counter::DropNoRoom);
     };
     let (number, link) = (head.server.load(), Link(head.link.load()));
+    carry(path, flow, number, link.method(), |path| {
+        path.translate(flow, index, 0)
+    })
+}
+
+/// Forwards a datagram that makes no connection, as `intent` says. The result is an [`Outcome`] as a number.
+#[inline(always)]
+pub fn once<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
+    let Some(server) = path.server(intent.server) else {
+        return drop(path, Counter::DropNoRoute);
+    };
+    let method = server.flags.load() >> 8 & 15;
+    path.account(intent.server, Traffic::Connection);
+    carry(path, flow, intent.server, method, |path| {
+        path.translate_once(flow, intent)
+    })
+}
+
+/// Forwards a client's packet to server `number` by the method of this number; `translate` is what NAT does.
+#[inline(always)]
+fn carry<P: Path>(
+    path: &mut P,
+    flow: &Flow,
+    number: u32,
+    method: u32,
+    translate: impl FnOnce(&mut P) -> u32,
+) -> u32 {
     let now = path.now();
     let Some(server) = path.server(number) else {
         return drop(path, Counter::DropNoRoute);
     };
-    let Some(method) = Method::from_number(link.method()) else {
+    let Some(method) = Method::from_number(method) else {
         return drop(path, Counter::DropNoRoute);
     };
     if method == Method::Local {
@@ -110,7 +137,7 @@ pub fn request<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         return answer_client(icmp::too_big(room));
     }
     let done = match method {
-        Method::Nat => path.translate(flow, index, 0) == WRITTEN,
+        Method::Nat => translate(path) == WRITTEN,
         Method::Direct => direct::age(path, flow),
         Method::Tunnel => path.wrap(flow, number) == WRITTEN,
         Method::Local | Method::Bypass => false,
@@ -248,6 +275,22 @@ pub fn translate<P: Path>(path: &mut P, flow: &Flow, index: u32, is_reply: u32) 
         Side::Destination
     };
     u32::from(nat::rewrite(path, flow, &rewrite, side))
+}
+
+/// Rewrites a datagram that makes no connection; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn translate_once<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
+    let Some(server) = path.server(intent.server) else {
+        return 0;
+    };
+    let port = connection::server_port(flow, server, intent);
+    let rewrite = Rewrite {
+        address: core::array::from_fn(|i| server.address[i].load()),
+        ports: flow.ports & 0xffff | port << 16,
+        server: intent.server,
+        link: 0,
+    };
+    u32::from(nat::rewrite(path, flow, &rewrite, Side::Destination))
 }
 
 /// Bytes that a method puts before the packet.

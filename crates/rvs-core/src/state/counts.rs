@@ -7,6 +7,7 @@ use rvs_abi::{
 };
 use rvs_table::tag;
 
+use super::RELEASED;
 use crate::Tables;
 
 /// A controlling slot and its generation as one number.
@@ -98,6 +99,21 @@ pub(crate) fn controlling<T: Tables>(tables: &T, control: u64, words: u32) -> Op
     }?;
     let seen = head.tag.load();
     (tag::readable(seen) && tag::generation(seen) == generation).then_some(head)
+}
+
+/// Notes at the template that controls the connection of `head` that it was worth making (IPVS:
+/// `ip_vs_control_assure_ct`).
+#[inline(always)]
+pub(super) fn assure<T: Tables>(tables: &T, head: &Head, words: u32) {
+    let control = control(head.control.load(), head.control_generation.load());
+    let Some(template) = controlling(tables, control, words) else {
+        return;
+    };
+    let state = template.state.load();
+    if state & (State::TEMPLATE | State::ASSURED) == State::TEMPLATE && state != RELEASED {
+        // Where this fails, the template was assured or ended by another.
+        template.state.cas(state, state | State::ASSURED);
+    }
 }
 
 /// How many connections the server has, in any state.

@@ -148,7 +148,21 @@ fn change_state<const N: usize, const PAD: usize, T: Tables>(
         return found;
     }
     move_counts(server, old, new);
+    if new & State::CONTROLLED != 0 && assures(flow, old, new, direction) {
+        counts::assure::<T>(tables, &request.head, N as u32);
+    }
     new
+}
+
+/// Whether the connection has just shown that it is one: it is established, or was answered.
+#[inline(always)]
+fn assures(flow: &Flow, old: u32, new: u32, direction: Direction) -> bool {
+    if flow.is_tcp() {
+        let established = TcpState::Established as u32;
+        State(new).number() == established && State(old).number() != established
+    } else {
+        direction == Direction::Output
+    }
 }
 
 #[inline(always)]

@@ -300,6 +300,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
         bytes,
         segments,
         checksum,
+        mark: 0,
     }
 }
 
