@@ -2,7 +2,7 @@
 //! follow what it left.
 
 /// What all fragments of one packet have in common. Packet byte order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
 pub struct FragmentKey {
     /// Source address; IPv4 in the first word.

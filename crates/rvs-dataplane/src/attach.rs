@@ -97,6 +97,31 @@ pub(crate) fn tc(
     program.pin(&marker).map_err(|error| failed(&error))
 }
 
+/// Attaches a tc program to what comes in by a device that ends with this process.
+pub(crate) fn for_now(program: &mut SchedClassifier, name: &str) -> Result<(), OpenError> {
+    let options = if kernel::has_tcx() {
+        TcAttachOptions::TcxOrder(LinkOrder::first())
+    } else {
+        // A new device has none.
+        let _ = qdisc_add_clsact(name);
+        TcAttachOptions::Netlink(NlOptions {
+            priority: PRIORITY,
+            handle: handle(TC),
+            ..NlOptions::default()
+        })
+    };
+    // The link lies with the program until that is dropped.
+    program
+        .attach_with_options(name, TcAttachType::Ingress, options)
+        .map(drop)
+        .map_err(|error| {
+            OpenError::kernel(
+                format!("attaching to {name}"),
+                std::io::Error::other(describe(&error)),
+            )
+        })
+}
+
 /// Removes a tc program from an interface. Says whether it was there.
 pub(crate) fn tc_detach(
     interface: &Interface,

@@ -10,6 +10,7 @@ use crate::{
     Adoption, OpenError,
     attach::{self, Interface},
     coalesce::Waiting,
+    detour::Detour,
     kernel, links,
     object::{self, EXPRESS, INGRESS, Maps, Pins, Sizes},
     programs,
@@ -26,6 +27,8 @@ const QUARANTINE_SECONDS: u32 = 1;
 
 /// A director's programs and tables in the kernel.
 pub struct Dataplane {
+    /// Before the programs that it uses: fields are dropped in order.
+    detour: Option<Detour>,
     pub(crate) object: Ebpf,
     pub(crate) maps: Maps,
     pub(crate) rows: Rows,
@@ -83,6 +86,7 @@ impl Dataplane {
             Rows::default()
         };
         let mut dataplane = Self {
+            detour: None,
             object,
             maps,
             rows,
@@ -141,7 +145,18 @@ impl Dataplane {
                 OpenError::kernel(format!("removing {}", other.display()), error)
             })?;
         }
+        dataplane.start_detour(&directory, director.instance.as_str());
         Ok((dataplane, adoption))
+    }
+
+    /// Without the long way round everything else goes on; the packets that need it are dropped and counted.
+    fn start_detour(&mut self, directory: &Path, instance: &str) {
+        match Detour::start(&mut self.object, directory, self.sizes, instance) {
+            Ok(detour) => self.detour = Some(detour),
+            Err(error) => {
+                tracing::warn!(%error, "no packet goes the long way round: fragments that come before their first are dropped");
+            }
+        }
     }
 
     /// Whether new connections are taken.
@@ -164,7 +179,8 @@ impl Dataplane {
     }
 
     /// Stops forwarding: removes programs, links, tables and pins.
-    pub fn detach(self) -> Result<(), OpenError> {
+    pub fn detach(mut self) -> Result<(), OpenError> {
+        drop(self.detour.take());
         for (interface, _) in &self.interfaces {
             attach::tc_detach(interface, &self.pins.links(), attach::TC)?;
         }

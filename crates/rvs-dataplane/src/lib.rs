@@ -12,6 +12,7 @@ mod coalesce;
 mod connections;
 mod dataplane;
 pub mod decapsulation;
+mod detour;
 mod error;
 pub mod hops;
 mod kernel;

@@ -177,6 +177,7 @@ pub(crate) struct Maps {
     pub(crate) addresses: HashMap<MapData, Plain<AddressKey>, u32>,
     pub(crate) server_stats: PerCpuArray<MapData, Plain<ServerStats>>,
     pub(crate) counts: PerCpuArray<MapData, Plain<[u64; COUNTERS]>>,
+    pub(crate) fragments: HashMap<MapData, Plain<FragmentKey>, Plain<FragmentNote>>,
 }
 
 impl Maps {
@@ -220,6 +221,7 @@ impl Maps {
             server_stats: PerCpuArray::try_from(Map::PerCpuArray(data("SERVER_STATS")?))
                 .map_err(wrong)?,
             counts: PerCpuArray::try_from(Map::PerCpuArray(data("COUNTS")?)).map_err(wrong)?,
+            fragments: HashMap::try_from(Map::LruHashMap(data("FRAGMENTS")?)).map_err(wrong)?,
         })
     }
 }
@@ -247,6 +249,39 @@ pub(crate) fn check(directory: &Path, sizes: Sizes) -> Result<(), OpenError> {
 /// Loads the director's programs, with the maps that are pinned in `directory` or with new ones pinned
 /// there. (Programs first: they name maps by descriptors, which close when the maps are taken.)
 pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenError> {
+    let mut object = prepare(directory, sizes)?;
+    for name in [INGRESS, "rvs_sweep", "rvs_insert", "rvs_clock"] {
+        load_tc(&mut object, name)?;
+    }
+    join_programs(&mut object)?;
+    load_xdp(&mut object, EXPRESS)?;
+    let maps = Maps::of(|name| take(&mut object, name), sizes)?;
+    Ok((object, maps))
+}
+
+fn take(object: &mut Ebpf, name: &str) -> Option<MapData> {
+    let map = object.take_map(name)?;
+    if let Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) =
+        map
+    {
+        Some(data)
+    } else {
+        None
+    }
+}
+
+/// Loads only the programs that user space runs itself, for a thread of its own, with the maps that are pinned in `directory`.
+pub(crate) fn load_aside(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenError> {
+    let mut object = prepare(directory, sizes)?;
+    for name in ["rvs_insert", "rvs_clock"] {
+        load_tc(&mut object, name)?;
+    }
+    let maps = Maps::of(|name| take(&mut object, name), sizes)?;
+    Ok((object, maps))
+}
+
+/// The object with its maps.
+fn prepare(directory: &Path, sizes: Sizes) -> Result<Ebpf, OpenError> {
     let mut loader = EbpfLoader::new();
     let maps = sizes.maps();
     for (name, _, _, entries) in &maps {
@@ -254,26 +289,9 @@ pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenE
             .map_max_entries(name, *entries)
             .map_pin_path(name, directory.join(name));
     }
-    let mut object = loader
+    loader
         .load(OBJECT)
-        .map_err(|error| OpenError::Object(describe(&error)))?;
-    for name in [INGRESS, "rvs_sweep", "rvs_insert", "rvs_clock"] {
-        load_tc(&mut object, name)?;
-    }
-    join_programs(&mut object)?;
-    load_xdp(&mut object, EXPRESS)?;
-    let maps = Maps::of(
-        |name| {
-            let map = object.take_map(name)?;
-            if let Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) = map {
-                Some(data)
-            } else {
-                None
-            }
-        },
-        sizes,
-    )?;
-    Ok((object, maps))
+        .map_err(|error| OpenError::Object(describe(&error)))
 }
 
 /// Loads the programs that the director's programs go on with, and puts them where those find them.

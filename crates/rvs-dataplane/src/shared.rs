@@ -108,6 +108,10 @@ pub(crate) struct Plain<T: Copy>(pub(crate) T);
 unsafe impl aya::Pod for Plain<rvs_abi::ServiceKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<rvs_abi::AddressKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<rvs_abi::FragmentKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<rvs_abi::FragmentNote> {}
 // SAFETY: as above; the tail of a `ServerStats` is padding that is only ever read as integers.
 unsafe impl aya::Pod for Plain<rvs_abi::ServerStats> {}
 // SAFETY: an array of integers.
