@@ -89,7 +89,7 @@ fn send_smaller(client: &Host, way: Forward) -> Outcome {
 }
 
 fn payload(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i * 31 >> 3) as u8).collect()
+    (0..length).map(|i| ((i * 31) >> 3) as u8).collect()
 }
 
 fn expect(socket: &UdpSocket, length: usize, way: Forward) -> Outcome {
