@@ -1,7 +1,7 @@
 //! Connections: found by what a packet shows, made for a server that was chosen.
 
 use rvs_abi::{
-    Counter, Head, Method, Role, Server, Slot, TcpState,
+    Counter, Head, Method, Role, Server, Slot,
     slot::{Link, State},
 };
 use rvs_table::{Hash, Inserted, Key, Record, Store, pair_of, tag};
@@ -236,13 +236,11 @@ pub(crate) fn end_closed<const N: usize, const PAD: usize, T: Tables, S: Store<N
         return false;
     };
     let link = Link(request.head.link.load());
-    let number = State(request.head.state.load()).number();
-    let closed = number == TcpState::TimeWait as u32 || number == TcpState::Close as u32;
+    let state = State(request.head.state.load());
     let ended = tag::readable(seen)
         && link.role() == Role::Request
         && link.method() == Method::Nat as u32
-        && link.protocol() == rvs_abi::protocol::TCP
-        && closed
+        && state::is_closed(link.protocol(), state)
         && state::end(tables, store, request, seen, tables.now());
     if ended {
         tables.count(Counter::Reused);

@@ -11,7 +11,7 @@ use crate::{
     flow::tcp,
     forward::Outcome,
     icmp, parse, service,
-    state::{HELD, SERVE},
+    state::{HELD, SERVE, sctp::Event},
 };
 
 /// How many servers are tried where each already has a connection with the client's address and port.
@@ -85,12 +85,18 @@ fn begins<T: Tables>(tables: &T, flow: &Flow, service: u32) -> bool {
     if flow.begins() {
         return true;
     }
+    let is_allowed = |flag| {
+        tables
+            .settings()
+            .is_some_and(|settings| settings.flags.load() & flag != 0)
+    };
+    if flow.is_sctp() {
+        return flow.tcp_flags != Event::Abort as u8 && is_allowed(Settings::SLOPPY_SCTP);
+    }
     if !flow.is_tcp() || flow.tcp_flags & tcp::RST != 0 {
         return false;
     }
-    let sloppy = tables
-        .settings()
-        .is_some_and(|settings| settings.flags.load() & Settings::SLOPPY_TCP != 0);
+    let sloppy = is_allowed(Settings::SLOPPY_TCP);
     // IPVS takes SYN and ACK together, which is how the client answers a server's active FTP data connection.
     let answers = flow.tcp_flags & tcp::SYN != 0
         && (flow.ports >> 16 == u32::from(service::FTP_DATA)

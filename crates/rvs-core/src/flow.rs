@@ -3,6 +3,8 @@
 use rvs_abi::{family, protocol};
 use rvs_table::Key;
 
+use crate::state::sctp::Event;
+
 /// A parsed packet. Addresses and ports in packet byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -27,7 +29,7 @@ pub struct Flow {
     pub protocol: u8,
     /// IP version.
     pub family: u8,
-    /// TCP's flag byte, else 0.
+    /// TCP's flag byte; of SCTP, a [`crate::state::sctp::Event`]; else 0.
     pub tcp_flags: u8,
     /// Time to live, hop limit.
     pub ttl: u8,
@@ -74,10 +76,26 @@ impl Flow {
         }
     }
 
-    /// Whether this packet may begin a connection: UDP, or TCP with SYN and neither RST, ACK nor FIN.
+    /// Whether the packet is SCTP.
+    #[inline(always)]
+    pub fn is_sctp(&self) -> bool {
+        self.protocol == protocol::SCTP
+    }
+
+    /// Whether the packet's protocol has connections with a beginning and an end: TCP or SCTP.
+    #[inline(always)]
+    pub fn is_stateful(&self) -> bool {
+        self.is_tcp() || self.is_sctp()
+    }
+
+    /// Whether this packet may begin a connection: UDP, TCP with SYN and neither RST, ACK nor FIN, or SCTP's INIT.
     #[inline(always)]
     pub fn begins(&self) -> bool {
-        !self.is_tcp() || self.tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK | tcp::FIN) == tcp::SYN
+        if self.is_tcp() {
+            self.tcp_flags & (tcp::SYN | tcp::RST | tcp::ACK | tcp::FIN) == tcp::SYN
+        } else {
+            !self.is_sctp() || self.tcp_flags == Event::Init as u8
+        }
     }
 }
 

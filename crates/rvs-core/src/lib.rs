@@ -24,6 +24,7 @@
 
 pub mod checksum;
 pub mod connection;
+pub mod crc32c;
 pub mod decapsulate;
 pub mod detour;
 pub mod director;

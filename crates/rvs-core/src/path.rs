@@ -3,8 +3,8 @@
 use rvs_abi::FragmentNote;
 
 use crate::{
-    Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, director, express, forward,
-    fragments, icmp, parse, persist, room, schedule, service, state,
+    Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, crc32c, director, express,
+    forward, fragments, icmp, parse, persist, room, schedule, service, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -128,6 +128,16 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`forward::translate`].
     fn translate(&mut self, flow: &Flow, index: u32, is_reply: u32) -> u32 {
         forward::translate(self, flow, index, is_reply)
+    }
+
+    /// See [`crc32c::difference`].
+    fn crc_difference(&self, change: u32, length: u32) -> u32 {
+        crc32c::difference(self, change, length)
+    }
+
+    /// See [`forward::mend_crc`].
+    fn mend_crc(&mut self, flow: &Flow, ports: u32) -> u32 {
+        forward::mend_crc(self, flow, ports)
     }
 
     /// See [`icmp::follow`].

@@ -10,7 +10,7 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, director, forward, fragments,
+    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, director, forward, fragments,
     icmp, parse, persist, room, schedule, service, state,
 };
 
@@ -116,6 +116,14 @@ impl Path for Skb {
         rvs_translate(self.context, flow, index, is_reply)
     }
     #[inline(always)]
+    fn crc_difference(&self, change: u32, length: u32) -> u32 {
+        rvs_crc_difference(change, length)
+    }
+    #[inline(always)]
+    fn mend_crc(&mut self, flow: &Flow, ports: u32) -> u32 {
+        rvs_mend_crc(self.context, flow, ports)
+    }
+    #[inline(always)]
     fn follow(&self, flow: &Flow) -> u32 {
         rvs_follow(self.context, flow)
     }
@@ -204,6 +212,7 @@ packet_stage!(rvs_reply, forward::reply, index: u32);
 packet_stage!(rvs_returning, forward::returning, index: u32);
 packet_stage!(rvs_wrap, forward::wrap, server: u32);
 packet_stage!(rvs_translate, forward::translate, index: u32, is_reply: u32);
+packet_stage!(rvs_mend_crc, forward::mend_crc, ports: u32);
 packet_stage!(rvs_follow, icmp::follow);
 packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
@@ -252,6 +261,12 @@ extern "C" fn rvs_translate_once(
         (Some(flow), Some(intent)) => forward::translate_once(&mut Skb::new(skb), flow, intent),
         _ => 0,
     }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_crc_difference(change: u32, length: u32) -> u32 {
+    crc32c::difference(&Maps, change, length)
 }
 
 #[unsafe(no_mangle)]

@@ -388,6 +388,10 @@ fn make_partial(frame: &mut [u8]) {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
+    if protocol == 132 {
+        frame[14 + header + 8..14 + header + 12].fill(0);
+        return;
+    }
     let at = 14 + header + if protocol == 6 { 16 } else { 6 };
     frame[at..at + 2].copy_from_slice(&(sum as u16).to_be_bytes());
 }

@@ -9,6 +9,7 @@ mod malformed;
 mod mtu;
 mod persistence;
 mod refusals;
+mod sctp;
 mod services;
 mod states;
 
@@ -23,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         states::cases(),
         knobs::cases(),
         persistence::cases(),
+        sctp::cases(),
         mtu::cases(),
         icmp::cases(),
         fragments::cases(),

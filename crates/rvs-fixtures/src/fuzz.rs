@@ -2,10 +2,12 @@
 //! `fuzz/` hands them to libFuzzer; an ordinary test replays the committed corpus and random bytes.
 
 mod frames;
+mod sctp;
 mod table;
 mod text;
 
 pub use frames::{TunnelEnd, decapsulate, express_equals_director, frame};
+pub use sctp::sctp;
 pub use table::insertion;
 pub use text::config;
 
@@ -13,12 +15,13 @@ pub use text::config;
 pub type Body = fn(&[u8]);
 
 /// Every target, by its name.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 6] = [
     ("config", config),
     ("decapsulate", decapsulate),
     ("express_equals_director", express_equals_director),
     ("frame", frame),
     ("insertion", insertion),
+    ("sctp", sctp),
 ];
 
 /// Bytes that decide things, one after the other; zeros when there are none left.

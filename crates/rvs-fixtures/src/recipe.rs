@@ -17,6 +17,7 @@ pub type Tcp = &'static str;
 enum Transport {
     Tcp(Tcp),
     Udp { checksum: bool },
+    Sctp(Vec<u8>),
     Icmp4(Icmpv4Type),
     Icmp6(Icmpv6Type),
     Raw(u8),
@@ -67,6 +68,17 @@ impl Recipe {
     /// A UDP datagram.
     pub fn udp(source: (IpAddr, u16), destination: (IpAddr, u16)) -> Self {
         Self::new(source, destination, Transport::Udp { checksum: true }).payload(b"question")
+    }
+
+    /// An SCTP packet with one chunk of this type, which carries the payload.
+    pub fn sctp(source: (IpAddr, u16), destination: (IpAddr, u16), chunk: u8) -> Self {
+        Self::new(source, destination, Transport::Sctp(vec![chunk]))
+    }
+
+    /// Other SCTP chunks; the last one carries the payload.
+    pub fn chunks(mut self, chunks: &[u8]) -> Self {
+        self.transport = Transport::Sctp(chunks.to_vec());
+        self
     }
 
     /// An ICMP message with what it quotes.
@@ -267,12 +279,14 @@ impl Recipe {
                     Icmpv6Header::with_checksum(*kind, source, destination, &self.payload).unwrap();
                 [header.to_bytes().as_slice(), &self.payload].concat()
             }
-            Transport::Tcp(_) | Transport::Udp { .. } | Transport::Icmp4(_) | Transport::Raw(_) => {
-                self.body(|transport| match transport {
-                    Whole::Tcp(tcp) => tcp.calc_checksum_ipv6(&ip, &self.payload).unwrap(),
-                    Whole::Udp(udp) => udp.calc_checksum_ipv6(&ip, &self.payload).unwrap(),
-                })
-            }
+            Transport::Tcp(_)
+            | Transport::Udp { .. }
+            | Transport::Sctp(_)
+            | Transport::Icmp4(_)
+            | Transport::Raw(_) => self.body(|transport| match transport {
+                Whole::Tcp(tcp) => tcp.calc_checksum_ipv6(&ip, &self.payload).unwrap(),
+                Whole::Udp(udp) => udp.calc_checksum_ipv6(&ip, &self.payload).unwrap(),
+            }),
         };
         let mut kinds: Vec<u8> = self.extensions.iter().map(|(kind, _)| *kind).collect();
         let mut chain = Vec::new();
@@ -299,6 +313,7 @@ impl Recipe {
         match self.transport {
             Transport::Tcp(_) => 6,
             Transport::Udp { .. } => 17,
+            Transport::Sctp(_) => 132,
             Transport::Icmp4(_) => 1,
             Transport::Icmp6(_) => 58,
             Transport::Raw(protocol) => protocol,
@@ -343,6 +358,7 @@ impl Recipe {
                 }
                 udp.to_bytes().to_vec()
             }
+            Transport::Sctp(chunks) => return sctp(ports, chunks, &self.payload),
             Transport::Icmp4(kind) => Icmpv4Header::with_checksum(kind.clone(), &self.payload)
                 .to_bytes()
                 .to_vec(),
@@ -375,6 +391,35 @@ impl Recipe {
         outer.identification = 0;
         outer
     }
+}
+
+/// An SCTP packet: the common header, chunks without value, and one with `value`.
+fn sctp(ports: (u16, u16), chunks: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut packet = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
+    packet.extend(0x0a0b_0c0d_u32.to_be_bytes());
+    packet.extend([0; 4]);
+    for (n, chunk) in chunks.iter().enumerate() {
+        let value = if n + 1 == chunks.len() { value } else { &[] };
+        packet.extend([*chunk, 0]);
+        packet.extend(u16::try_from(value.len() + 4).unwrap().to_be_bytes());
+        packet.extend(value);
+        packet.resize(packet.len().next_multiple_of(4), 0);
+    }
+    let sum = crc32c(&packet);
+    packet[8..12].copy_from_slice(&sum.to_le_bytes());
+    packet
+}
+
+/// CRC32c bit by bit (RFC 9260 appendix A).
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ if crc & 1 != 0 { 0x82f6_3b78 } else { 0 };
+        }
+    }
+    !crc
 }
 
 enum Whole<'a> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rvs_abi::{
     AddressKey, Method, Scheduler, Server, Service, ServiceKey, Settings, Word32, family,
     service::{Region, address},
-    settings::UDP_TIMEOUT,
+    settings::{SCTP_TIMEOUT, UDP_TIMEOUT},
 };
 
 use crate::{
@@ -276,6 +276,9 @@ impl World {
             word.store(seconds * 250);
         }
         settings.timeouts[UDP_TIMEOUT].store(300 * 250);
+        for word in &settings.timeouts[SCTP_TIMEOUT..SCTP_TIMEOUT + 14] {
+            word.store(61 * 250);
+        }
         if self.idle_at_once {
             for word in &settings.timeouts {
                 word.store(0);

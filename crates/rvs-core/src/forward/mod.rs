@@ -2,6 +2,7 @@
 
 pub(crate) mod direct;
 mod nat;
+mod sctp;
 mod tunnel;
 
 use rvs_abi::{Counter, Method, Server, Settings, slot::Link};
@@ -274,7 +275,18 @@ pub fn translate<P: Path>(path: &mut P, flow: &Flow, index: u32, is_reply: u32) 
     } else {
         Side::Destination
     };
-    u32::from(nat::rewrite(path, flow, &rewrite, side))
+    let mended = if flow.is_sctp() {
+        path.mend_crc(flow, rewrite.ports) == WRITTEN
+    } else {
+        nat::mend_checksum(path, flow, &rewrite, side)
+    };
+    u32::from(mended && nat::write(path, flow, &rewrite, side))
+}
+
+/// Mends an SCTP packet's checksum for these ports; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn mend_crc<P: Path>(path: &mut P, flow: &Flow, ports: u32) -> u32 {
+    u32::from(sctp::mend_crc(path, flow, ports))
 }
 
 /// Rewrites a datagram that makes no connection; [`WRITTEN`] or 0.

@@ -15,7 +15,7 @@ pub(crate) enum Side {
     Destination,
 }
 
-/// Rewrites address, ports, time to live and checksums.
+/// Rewrites address, ports, time to live and checksums of a TCP or UDP packet.
 #[inline(always)]
 pub(super) fn rewrite<P: Packet>(
     packet: &mut P,
@@ -23,26 +23,54 @@ pub(super) fn rewrite<P: Packet>(
     rewrite: &Rewrite,
     side: Side,
 ) -> bool {
-    let old = match side {
-        Side::Source => &flow.source,
-        Side::Destination => &flow.destination,
-    };
+    mend_checksum(packet, flow, rewrite, side) && write(packet, flow, rewrite, side)
+}
+
+/// Makes TCP's or UDP's checksum that of the packet to be.
+#[inline(always)]
+pub(super) fn mend_checksum<P: Packet>(
+    packet: &mut P,
+    flow: &Flow,
+    rewrite: &Rewrite,
+    side: Side,
+) -> bool {
+    // The transport header, with ports and checksum, is in the first fragment.
+    if flow.flags & Flow::LATER_FRAGMENT != 0 {
+        return true;
+    }
     let is_udp = !flow.is_tcp();
-    let pseudo = checksum::address_difference(old, &rewrite.address, flow.is_v6());
-    let change = ChecksumChange {
+    packet.change_checksum(&ChecksumChange {
         offset: flow.transport + if is_udp { 6 } else { 16 },
-        pseudo,
+        pseudo: checksum::address_difference(
+            old_address(flow, side),
+            &rewrite.address,
+            flow.is_v6(),
+        ),
         old_ports: flow.ports,
         new_ports: rewrite.ports,
         is_udp,
-    };
-    // The transport header, with ports and checksum, is in the first fragment.
-    (flow.flags & Flow::LATER_FRAGMENT != 0 || packet.change_checksum(&change))
-        && if flow.is_v6() {
-            write_v6(packet, flow, rewrite, side)
-        } else {
-            write_v4(packet, flow, rewrite, side, pseudo)
-        }
+    })
+}
+
+/// Writes address, ports, time to live and IPv4's checksum.
+#[inline(always)]
+pub(super) fn write<P: Packet>(packet: &mut P, flow: &Flow, rewrite: &Rewrite, side: Side) -> bool {
+    if flow.is_v6() {
+        write_v6(packet, flow, rewrite, side)
+    } else {
+        let old = old_address(flow, side);
+        let difference = checksum::address_difference(old, &rewrite.address, false);
+        write_v4(packet, flow, rewrite, side, difference)
+    }
+}
+
+/// The address that is replaced.
+#[inline(always)]
+fn old_address(flow: &Flow, side: Side) -> &[u32; 4] {
+    match side {
+        Side::Source => &flow.source,
+        Side::Destination => &flow.destination,
+    }
 }
 
 /// Time to live, protocol, checksum and both addresses, which lie together; and where there are no

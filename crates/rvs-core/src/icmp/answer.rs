@@ -74,7 +74,11 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 
 /// only where there is enough of it.
 #[inline(always)]
 fn quote(flow: &Flow) -> u32 {
-    let transport = if flow.is_tcp() { 20 } else { 8 };
+    let transport = match flow.protocol {
+        protocol::TCP => 20,
+        protocol::SCTP => 12,
+        _ => 8,
+    };
     let headers = flow.transport.wrapping_sub(flow.network) + transport;
     if flow.largest >= headers + BEYOND {
         headers + BEYOND

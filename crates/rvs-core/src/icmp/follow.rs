@@ -6,7 +6,7 @@
 //! - a quoted *request* behind NAT (client to server): the error is for the client. The quoted
 //!   destination, and the error's own source, become the virtual service.
 
-use rvs_abi::{Counter, Role, protocol, slot::Link};
+use rvs_abi::{Counter, Role, slot::Link};
 
 use crate::{
     Flow, Hop, NONE, Path, checksum, connection,
@@ -15,7 +15,7 @@ use crate::{
         self, Side,
         direct::{age_word, aged_checksum},
     },
-    parse::{half, ipv4, ipv6},
+    parse::{half, ipv4, ipv6, is_switched},
 };
 
 /// The quoted packet was understood, or the error rewritten.
@@ -142,7 +142,7 @@ fn read_v6<P: Path>(path: &P, at: u32, quoted: &mut Flow) -> bool {
 fn read_ports<P: Path>(path: &P, quoted: &mut Flow, at: u32, header: u32) -> bool {
     quoted.network = at;
     quoted.transport = at + header;
-    if quoted.protocol != protocol::TCP && quoted.protocol != protocol::UDP {
+    if !is_switched(quoted.protocol) {
         return false;
     }
     let Some(ports) = path.read_words::<1>(quoted.transport) else {

@@ -2,17 +2,20 @@
 
 use rvs_abi::{family, protocol};
 
-use super::{FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, measure, transport};
+use super::{
+    FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, is_switched, measure, sctp, transport,
+};
 use crate::{Flow, Packet};
 
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     let network = packet.network_offset();
-    // Nearly every packet has no options and is long enough for one read to get both headers.
-    let (header, mut ahead) = match packet.read_words::<10>(network) {
-        Some([a, b, c, d, e, f, g, h, i, j]) => ([a, b, c, d, e], Some([f, g, h, i, j])),
+    // Nearly every packet has no options and is long enough for one read to get both headers. (Zeros instead of
+    // an `Option`: the compiler may move words that nobody set, which the verifier refuses.)
+    let (header, ahead, is_ahead) = match packet.read_words::<10>(network) {
+        Some([a, b, c, d, e, f, g, h, i, j]) => ([a, b, c, d, e], [f, g, h, i, j], true),
         None => match packet.read_words::<5>(network) {
-            Some(header) => (header, None),
+            Some(header) => (header, [0; 5], false),
             None => return MALFORMED,
         },
     };
@@ -33,7 +36,7 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     if fragment & 0x4000 != 0 {
         flow.flags |= Flow::DONT_FRAGMENT;
     }
-    let switched = flow.protocol == protocol::TCP || flow.protocol == protocol::UDP;
+    let switched = is_switched(flow.protocol);
     if fragment & 0x3fff != 0 {
         if fragment & 0x1fff != 0 {
             flow.flags |= Flow::LATER_FRAGMENT;
@@ -43,10 +46,11 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
         return FRAGMENT;
     }
     let payload = flow.largest.saturating_sub(header_length);
+    if flow.is_sctp() {
+        return sctp::parse(packet, flow, payload);
+    }
     if switched {
-        if header_length != 20 {
-            ahead = None;
-        }
+        let ahead = (is_ahead && header_length == 20).then_some(ahead);
         return transport::parse(packet, flow, payload, ahead);
     }
     if flow.protocol != protocol::ICMP {

@@ -2,7 +2,9 @@
 
 use rvs_abi::{family, protocol};
 
-use super::{FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, measure, transport};
+use super::{
+    FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, is_switched, measure, sctp, transport,
+};
 use crate::{Flow, Packet};
 
 const HOP_BY_HOP: u8 = 0;
@@ -48,7 +50,7 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
                 if place & 0xfff9 != 0 {
                     flow.protocol = next;
                     flow.transport = network + skipped + 8;
-                    let switched = next == protocol::TCP || next == protocol::UDP;
+                    let switched = is_switched(next);
                     if place & 0xfff8 != 0 {
                         flow.flags |= Flow::LATER_FRAGMENT;
                     } else if switched && transport::first(packet, flow) {
@@ -70,6 +72,7 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     let payload = flow.largest.saturating_sub(skipped);
     match next {
         protocol::TCP | protocol::UDP => transport::parse(packet, flow, payload, None),
+        protocol::SCTP => sctp::parse(packet, flow, payload),
         // Errors are the types below 128 (RFC 4443 section 2.1).
         protocol::ICMPV6 => match packet.read::<1>(flow.transport) {
             Some([0..128]) if payload >= 8 => ICMP_ERROR,

@@ -5,11 +5,14 @@
 
 pub(crate) mod ipv4;
 pub(crate) mod ipv6;
+pub(crate) mod sctp;
 mod transport;
+
+use rvs_abi::protocol;
 
 use crate::{Flow, Packet};
 
-/// A whole TCP or UDP header; the flow is complete.
+/// A whole TCP, UDP or SCTP header; the flow is complete.
 pub const TRANSPORT: u32 = 0;
 /// An ICMP or ICMPv6 error; the flow has addresses, and `transport` is where ICMP begins.
 pub const ICMP_ERROR: u32 = 1;
@@ -24,6 +27,12 @@ pub const OTHER: u32 = 4;
 pub const MALFORMED: u32 = 5;
 /// The transport header does.
 pub const MALFORMED_TRANSPORT: u32 = 6;
+
+/// Whether the director switches this protocol.
+#[inline(always)]
+pub(crate) fn is_switched(protocol: u8) -> bool {
+    protocol == protocol::TCP || protocol == protocol::UDP || protocol == protocol::SCTP
+}
 
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;

@@ -1,6 +1,6 @@
 //! TCP (RFC 9293) and UDP (RFC 768) headers.
 
-use super::{MALFORMED_TRANSPORT, TRANSPORT, half, measure_segments};
+use super::{MALFORMED_TRANSPORT, TRANSPORT, half, measure_segments, sctp};
 use crate::{Flow, Packet};
 
 /// Reads the header; `payload` is how many bytes of the IP packet lie behind the IP headers. `ahead`
@@ -60,6 +60,9 @@ pub(super) fn first<P: Packet>(packet: &P, flow: &mut Flow) -> bool {
         flow.ports = header[0];
         flow.tcp_flags = (header[3] >> 8) as u8;
         return header[3] >> 4 & 0xf >= 5;
+    }
+    if flow.is_sctp() {
+        return sctp::first(packet, flow);
     }
     let Some(header) = packet.read_words::<2>(flow.transport) else {
         return false;

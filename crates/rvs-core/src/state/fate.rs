@@ -6,6 +6,7 @@ use rvs_abi::{
     slot::{Link, State},
 };
 
+use super::is_closed;
 use crate::Tables;
 
 /// What becomes of it.
@@ -38,7 +39,8 @@ pub(super) fn of<T: Tables>(tables: &T, server: &Server, removed: bool, head: &H
         return Fate::Stays;
     }
     let quiesced = flags & Settings::EXPIRE_NODEST != 0 && server.weight.load() == 0;
-    if quiesced || is_over(flags, State(head.state.load())) {
+    let protocol = Link(head.link.load()).protocol();
+    if quiesced || is_over(flags, protocol, State(head.state.load())) {
         Fate::Ends(Counter::Reused)
     } else {
         Fate::Stays
@@ -58,13 +60,10 @@ pub(crate) fn expires<T: Tables>(tables: &T, flags: u32, server: &Server, of: u8
 /// Whether the connection is closed, and nobody but its time-out keeps it. One that is controlled would go to the
 /// same server again.
 #[inline(always)]
-fn is_over(flags: u32, state: State) -> bool {
-    let number = state.number();
+fn is_over(flags: u32, protocol: u8, state: State) -> bool {
     // Where the server's FIN goes another way, FIN_WAIT is the last state that is seen.
-    let closed = number == TcpState::TimeWait as u32
-        || number == TcpState::Close as u32
-        || number == TcpState::FinWait as u32
-            && state.has(State::NO_OUTPUT)
-            && flags & Settings::REUSE_FIN_WAIT != 0;
+    let half_closed = protocol == protocol::TCP && state.number() == TcpState::FinWait as u32;
+    let closed =
+        is_closed(protocol, state) && (!half_closed || flags & Settings::REUSE_FIN_WAIT != 0);
     closed && !state.has(State::CONTROLLED)
 }

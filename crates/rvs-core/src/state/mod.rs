@@ -2,10 +2,11 @@
 
 pub mod counts;
 mod fate;
+pub mod sctp;
 pub mod tcp;
 
 use rvs_abi::{
-    Role, Server, Settings, Slot, TcpState, protocol,
+    Role, SctpState, Server, Settings, Slot, TcpState, protocol,
     slot::{Link, State},
     sweep::Insertion,
 };
@@ -81,7 +82,7 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return SERVE;
     }
     let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
-    if removed || direction == Direction::Input && flow.is_tcp() && flow.begins() {
+    if removed || direction == Direction::Input && flow.is_stateful() && flow.begins() {
         match fate::of(tables, server, removed, &slot.head) {
             Fate::Stays => {}
             Fate::Waits => return HELD,
@@ -119,7 +120,9 @@ pub(crate) fn settled(flow: &Flow, state: u32, direction: Direction) -> bool {
         return false;
     }
     if !flow.is_tcp() {
-        return true;
+        return !flow.is_sctp()
+            || flow.tcp_flags == sctp::Event::Data as u8
+                && state.number() == SctpState::Established as u32;
     }
     let interesting = flow.tcp_flags & (flags::SYN | flags::FIN | flags::RST | flags::ACK);
     interesting == flags::ACK && state.number() == TcpState::Established as u32
@@ -177,17 +180,22 @@ fn next_state(old: u32, flow: &Flow, direction: Direction, secured: bool) -> u32
         Direction::Input if old.has(State::NO_OUTPUT) => tcp::Table::InputOnly,
         Direction::Input => tcp::Table::Input,
     };
-    if !flow.is_tcp() {
-        return word;
-    }
-    let event = tcp::event(flow.tcp_flags);
-    let number = if secured {
-        tcp::next_secured(table, event, old.number())
+    let (number, is_active) = if flow.is_tcp() {
+        let event = tcp::event(flow.tcp_flags);
+        let number = if secured {
+            tcp::next_secured(table, event, old.number())
+        } else {
+            tcp::next(table, event, old.number())
+        };
+        (number, tcp::is_active(number))
+    } else if flow.is_sctp() {
+        let number = sctp::next(table, flow.tcp_flags, old.number());
+        (number, sctp::is_active(number))
     } else {
-        tcp::next(table, event, old.number())
+        return word;
     };
     let word = State(word).with_number(number).0;
-    if tcp::is_active(number) {
+    if is_active {
         word & !State::INACTIVE
     } else {
         word | State::INACTIVE
@@ -225,7 +233,7 @@ pub fn first_state<T: Tables>(tables: &T, flow: &Flow, method: Method) -> u32 {
     } else {
         State::NO_OUTPUT
     };
-    if !flow.is_tcp() {
+    if !flow.is_tcp() && !flow.is_sctp() {
         return blind
             | State::INACTIVE
             | if method == Method::Nat {
@@ -234,7 +242,8 @@ pub fn first_state<T: Tables>(tables: &T, flow: &Flow, method: Method) -> u32 {
                 0
             };
     }
-    let start = State(blind | State::INACTIVE | TcpState::None as u32).0;
+    // No state yet: 0 with TCP and SCTP.
+    let start = blind | State::INACTIVE;
     next_state(start, flow, Direction::Input, is_secured(tables))
 }
 
@@ -246,23 +255,29 @@ pub(crate) fn is_outdated<const N: usize, const PAD: usize>(
     slot: &Slot<N, PAD>,
     insertion: &Insertion,
 ) -> bool {
-    let is_tcp = insertion.protocol == u32::from(protocol::TCP);
+    let protocol = insertion.protocol as u8;
     let is_request = Link(slot.head.link.load()).role() == Role::Request;
     let later = insertion.stamp.wrapping_sub(slot.head.stamp.load());
     let another = slot.head.server.load() != insertion.server
-        || is_tcp && is_closed(State(slot.head.state.load()));
-    let open = !is_tcp || !is_closed(State(insertion.state));
+        || is_closed(protocol, State(slot.head.state.load()));
+    let open = !is_closed(protocol, State(insertion.state));
     is_request && another && open && later != 0 && later >> 31 == 0
 }
 
-/// Whether a TCP connection is over. Where the server's FIN goes another way, FIN_WAIT is the last
-/// state that is seen.
+/// Whether a connection of `protocol` is over. Where the TCP server's FIN goes another way, FIN_WAIT is the
+/// last state that is seen.
 #[inline(always)]
-fn is_closed(state: State) -> bool {
+pub(crate) fn is_closed(protocol: u8, state: State) -> bool {
     let number = state.number();
-    number == TcpState::TimeWait as u32
-        || number == TcpState::Close as u32
-        || number == TcpState::FinWait as u32 && state.has(State::NO_OUTPUT)
+    match protocol {
+        protocol::TCP => {
+            number == TcpState::TimeWait as u32
+                || number == TcpState::Close as u32
+                || number == TcpState::FinWait as u32 && state.has(State::NO_OUTPUT)
+        }
+        protocol::SCTP => number == SctpState::Closed as u32,
+        _ => false,
+    }
 }
 
 /// Moves a connection on to the state that it has elsewhere, if more packets were seen there.

@@ -176,7 +176,7 @@ fn recount(engine: &NativeEngine) {
 pub(super) fn world(choices: &mut Choices<'_>) -> World {
     let mut world = World::new().slots([1024, 64, 8, 2, 1][choices.below(5)]);
     for family in Family::ALL {
-        for (n, protocol) in [6, 17, 6].into_iter().enumerate() {
+        for (n, protocol) in [6, 17, 132].into_iter().enumerate() {
             world = world.service(family.vip(n), 80, protocol);
             for host in 0..choices.below(3) {
                 let method =
@@ -226,6 +226,7 @@ fn base(choices: &mut Choices<'_>, family: Family) -> Recipe {
     let flags = FLAGS[choices.below(FLAGS.len())];
     let request = match n {
         1 => Recipe::udp(client, service),
+        2 => Recipe::sctp(client, service, choices.byte() % 16),
         _ => Recipe::tcp(client, service, flags),
     };
     let turned = |source, destination| request.clone().source(source).destination(destination);
