@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rvs_config::{
-    OwnTimeouts, Scheduler, Server, Service, ServiceKey, ServiceOptions, Thresholds, Timeouts,
-    Timer,
+    OwnTimeouts, Server, Service, ServiceKey, ServiceOptions, Thresholds, Timeouts, Timer,
 };
 use rvs_control::client::Method;
 use rvs_control::client::{Client, ClientError};
@@ -36,6 +35,9 @@ const STATES: [&str; 12] = [
     "SYNACK",
     "UDP",
 ];
+
+/// What ipvsadm knows of a service's options, and so replaces; the others stay.
+const EDITED: [&str; 4] = ["scheduler", "scheduler_flags", "persistence", "one_packet"];
 
 /// The table of a director that runs somewhere else. Nothing is asked before it is needed.
 pub(crate) struct RemoteTable {
@@ -95,16 +97,24 @@ impl Table for RemoteTable {
         Ok(entries)
     }
 
-    fn add_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
-        let options = ServiceOptions::new(scheduler);
-        let service = Service::new(key, options).map_err(|_| TableError::Invalid)?;
-        self.change(Method::POST, "/v1/services", Some(&service))
+    fn add_service(&mut self, key: ServiceKey, options: &ServiceOptions) -> Result<(), TableError> {
+        match Service::new(key, options.clone()) {
+            Ok(service) => self.change(Method::POST, "/v1/services", Some(&service)),
+            // What is there is there, whatever is wrong with the rest.
+            Err(_) if self.get::<wire::Service>(&service_path(key)).is_ok() => {
+                Err(TableError::ServiceExists)
+            }
+            Err(error) => Err(TableError::Other(error.to_string())),
+        }
     }
 
-    fn edit_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
-        let options = ServiceOptions::new(scheduler);
-        let change = wire::ServiceChange::of(&options, &["scheduler"]);
-        self.change(Method::PUT, &service_path(key), Some(&change))
+    fn edit_service(
+        &mut self,
+        key: ServiceKey,
+        options: &ServiceOptions,
+    ) -> Result<(), TableError> {
+        let change = wire::ServiceChange::of(options, &EDITED);
+        self.change(Method::PATCH, &service_path(key), Some(&change))
     }
 
     fn delete_service(&mut self, key: ServiceKey) -> Result<(), TableError> {
@@ -207,7 +217,7 @@ fn service_entry(service: wire::Service) -> Result<ServiceEntry, TableError> {
         .collect::<Result<_, _>>()?;
     Ok(ServiceEntry {
         key: service.address,
-        scheduler: service.options.scheduler,
+        options: service.options,
         stats: stats(service.stats),
         rates: rates(service.rates),
         servers,
@@ -237,6 +247,7 @@ fn server_entry(key: ServiceKey, server: &wire::Server) -> Result<ServerEntry, T
         local: server.local,
         active: server.active,
         inactive: server.inactive,
+        persistent: 0,
         stats: stats(server.stats),
         rates: rates(server.rates),
     })

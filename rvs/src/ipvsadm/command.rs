@@ -3,23 +3,23 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use rvs_config::{Scheduler, Server, ServiceKey};
+use rvs_config::{Server, ServiceKey, ServiceOptions};
 
 use super::print::Format;
-use super::table::TimeoutChange;
+use super::table::{TableError, TimeoutChange};
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     AddService {
         key: ServiceKey,
-        scheduler: SchedulerName,
+        options: OptionsArgument,
     },
     EditService {
         key: ServiceKey,
-        scheduler: SchedulerName,
+        options: OptionsArgument,
     },
-    /// A key of `None` belongs to no service that can exist, such as one with port 0.
+    /// A key of `None` belongs to no service that can exist, such as one on a multicast address.
     DeleteService {
         key: Option<ServiceKey>,
     },
@@ -69,18 +69,21 @@ pub(super) enum Wanted {
     One(Option<ServiceKey>),
 }
 
-/// A scheduler as asked for. That a name is unknown is only said when nothing else is wrong.
+/// A service's options as asked for. What is wrong with them is only said when nothing is wrong with the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SchedulerName {
-    Known(Scheduler),
-    Unknown,
+pub(super) enum OptionsArgument {
+    Possible(Box<ServiceOptions>),
+    Impossible(TableError),
 }
 
-/// A server as asked for. That nobody can be reached at its address is only said when its service is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A server as asked for. What is wrong with it is only said when its service is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ServerArgument {
     Possible(Server),
-    Impossible,
+    /// Nobody can be reached at its address, or the service cannot have it.
+    Nowhere(TableError),
+    /// Its numbers are wrong.
+    OutOfRange,
 }
 
 /// Why a command was not, or not wholly, done.

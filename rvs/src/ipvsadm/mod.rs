@@ -18,9 +18,10 @@ mod values;
 
 use std::io::{BufRead, Write};
 
-use command::{Command, Failure, Reach, SchedulerName, ServerArgument, Wanted, What};
+use command::{Command, Failure, OptionsArgument, Reach, ServerArgument, Wanted, What};
 use names::Names;
 use print::Format;
+use rvs_config::ServiceKey;
 use table::{Table, TableError, TimeoutValues};
 
 const HELP: &str = include_str!("help.txt");
@@ -134,42 +135,20 @@ fn execute(
     stdout: &mut impl Write,
 ) -> Result<(), Failure> {
     let text = match command {
-        Command::AddService {
-            key,
-            scheduler: SchedulerName::Known(scheduler),
-        } => {
-            return Ok(table.add_service(key, scheduler)?);
-        }
-        Command::AddService {
-            key,
-            scheduler: SchedulerName::Unknown,
-        } => {
-            let known = table.services()?.iter().any(|service| service.key == key);
-            let error = if known {
-                TableError::ServiceExists
-            } else {
-                TableError::SchedulerNotFound
-            };
-            return Err(error.into());
-        }
-        Command::EditService {
-            key,
-            scheduler: SchedulerName::Known(scheduler),
-        } => {
-            return Ok(table.edit_service(key, scheduler)?);
-        }
-        Command::EditService {
-            key,
-            scheduler: SchedulerName::Unknown,
-        } => {
-            let known = table.services()?.iter().any(|service| service.key == key);
-            let error = if known {
-                TableError::SchedulerNotFound
-            } else {
-                TableError::NoSuchService
-            };
-            return Err(error.into());
-        }
+        Command::AddService { key, options } => match options {
+            OptionsArgument::Possible(options) => return Ok(table.add_service(key, &options)?),
+            OptionsArgument::Impossible(_) if is_known(key, table)? => {
+                return Err(TableError::ServiceExists.into());
+            }
+            OptionsArgument::Impossible(error) => return Err(error.into()),
+        },
+        Command::EditService { key, options } => match options {
+            OptionsArgument::Possible(options) => return Ok(table.edit_service(key, &options)?),
+            OptionsArgument::Impossible(error) if is_known(key, table)? => {
+                return Err(error.into());
+            }
+            OptionsArgument::Impossible(_) => return Err(TableError::NoSuchService.into()),
+        },
         Command::DeleteService { key } => {
             return Ok(table.delete_service(key.ok_or(TableError::NoSuchService)?)?);
         }
@@ -178,8 +157,9 @@ fn execute(
             let key = key.ok_or(TableError::ServiceNotDefined)?;
             return match server {
                 ServerArgument::Possible(server) => Ok(table.add_server(key, server)?),
-                ServerArgument::Impossible => {
-                    Err(impossible_server(key, table, TableError::Invalid))
+                ServerArgument::Nowhere(error) => Err(impossible_server(key, table, error)),
+                ServerArgument::OutOfRange => {
+                    Err(impossible_server(key, table, TableError::OutOfRange))
                 }
             };
         }
@@ -187,8 +167,11 @@ fn execute(
             let key = key.ok_or(TableError::ServiceNotDefined)?;
             return match server {
                 ServerArgument::Possible(server) => Ok(table.edit_server(key, server)?),
-                ServerArgument::Impossible => {
+                ServerArgument::Nowhere(_) => {
                     Err(impossible_server(key, table, TableError::NoSuchDestination))
+                }
+                ServerArgument::OutOfRange => {
+                    Err(impossible_server(key, table, TableError::OutOfRange))
                 }
             };
         }
@@ -215,15 +198,15 @@ fn execute(
         .map_err(|error| Failure::usage(format!("standard output: {error}")))
 }
 
+fn is_known(key: ServiceKey, table: &mut impl Table) -> Result<bool, TableError> {
+    Ok(table.services()?.iter().any(|service| service.key == key))
+}
+
 /// A server that cannot exist: wrong in itself, unless already its service is not there.
-fn impossible_server(
-    key: rvs_config::ServiceKey,
-    table: &mut impl Table,
-    error: TableError,
-) -> Failure {
-    match table.services() {
-        Ok(services) if services.iter().any(|service| service.key == key) => error.into(),
-        Ok(_) => TableError::ServiceNotDefined.into(),
+fn impossible_server(key: ServiceKey, table: &mut impl Table, error: TableError) -> Failure {
+    match is_known(key, table) {
+        Ok(true) => error.into(),
+        Ok(false) => TableError::ServiceNotDefined.into(),
         Err(error) => error.into(),
     }
 }

@@ -5,7 +5,8 @@ mod understand;
 
 use std::net::IpAddr;
 
-use rvs_config::Method;
+use rvs_config::{Family, Method, Netmask};
+use std::num::{NonZeroU16, NonZeroU32};
 
 use super::command::{Command, Failure};
 use super::names::Names;
@@ -13,6 +14,9 @@ use super::options::{Action, Item, WORDS, Word};
 use super::popt::Scanner;
 use super::print::{Columns, Format, NameStyle, NumberStyle, Order};
 use super::values;
+
+/// How many seconds `-p` means without a number. (Its manual says 300.)
+const PERSISTENCE: u64 = 360;
 
 /// Reads the words after the program's name.
 pub(super) fn parse(words: &[String], names: &Names) -> Result<Command, Failure> {
@@ -104,6 +108,7 @@ enum ServiceId {
         port: u16,
     },
     Mark {
+        number: NonZeroU32,
         family: Family,
     },
 }
@@ -119,15 +124,9 @@ impl ServiceId {
                 address: IpAddr::V6(_),
                 ..
             } => Family::V6,
-            ServiceId::Mark { family } => family,
+            ServiceId::Mark { family, .. } => family,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,10 +145,17 @@ struct Request {
     service: Option<ServiceId>,
     scheduler: String,
     flags: String,
+    /// Of `-p`, in seconds.
+    persistence: Option<u64>,
+    netmask: Option<Netmask>,
+    engine: String,
     server: Option<(IpAddr, u16)>,
     method: Method,
     tunnel: TunnelType,
-    weight: i64,
+    tunnel_port: Option<NonZeroU16>,
+    weight: u64,
+    upper_threshold: u64,
+    lower_threshold: u64,
     format: Format,
     /// Of `--set`, in seconds.
     timeouts: [u64; 3],
@@ -163,10 +169,16 @@ impl Request {
             service: None,
             scheduler: String::new(),
             flags: String::new(),
+            persistence: None,
+            netmask: None,
+            engine: String::new(),
             server: None,
             method: Method::Direct,
             tunnel: TunnelType::Ipip,
+            tunnel_port: None,
             weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
             format: Format::default(),
             timeouts: [0; 3],
         }
@@ -208,13 +220,17 @@ impl Request {
                 self.once(Item::ServiceAddress)?;
                 let error =
                     || Failure::usage(format!("invalid fwmark value `{argument}' specified"));
-                values::fwmark(argument).ok_or_else(error)?;
-                self.service = Some(ServiceId::Mark { family: Family::V4 });
+                let number = values::fwmark(argument).ok_or_else(error)?;
+                self.service = Some(ServiceId::Mark {
+                    number,
+                    family: Family::V4,
+                });
                 Ok(())
             }
             Word::Ipv6 => match &mut self.service {
-                Some(ServiceId::Mark { family }) => {
+                Some(ServiceId::Mark { family, .. }) => {
                     *family = Family::V6;
+                    self.netmask = None;
                     Ok(())
                 }
                 Some(ServiceId::Address { .. }) | None => {
@@ -227,8 +243,11 @@ impl Request {
             Word::Sort => Ok(()),
             Word::Item(item) => {
                 self.once(item)?;
-                if let (Item::Persistent, Some(argument)) = (item, optional) {
-                    check::seconds(argument, 1)?;
+                if item == Item::Persistent {
+                    self.persistence = Some(match optional {
+                        Some(argument) => check::seconds(argument, 1)?,
+                        None => PERSISTENCE,
+                    });
                 }
                 self.item(item, argument, names)
             }
@@ -245,6 +264,10 @@ impl Request {
         let found = values::host_port(text, Some(protocol.name()), names)
             .ok_or_else(|| Failure::usage("illegal virtual server address[:port] specified"))?;
         let (address, port) = (found.address, found.port.unwrap_or(0));
+        if address.is_ipv6() {
+            // A mask that stood before is forgotten.
+            self.netmask = None;
+        }
         self.service = Some(ServiceId::Address {
             protocol,
             address,
@@ -262,8 +285,11 @@ impl Request {
     /// Takes an item's argument, if it is right.
     fn item(&mut self, item: Item, argument: &str, names: &Names) -> Result<(), Failure> {
         let illegal = |what: &str| Failure::usage(format!("illegal {what} specified"));
-        let in_range =
-            |range, what: &str| values::number(argument, range).ok_or_else(|| illegal(what));
+        let in_range = |range, what: &str| {
+            values::number(argument, range)
+                .and_then(|number| u64::try_from(number).ok())
+                .ok_or_else(|| illegal(what))
+        };
         match item {
             Item::Scheduler => argument.clone_into(&mut self.scheduler),
             Item::SchedFlags => argument.clone_into(&mut self.flags),
@@ -281,8 +307,12 @@ impl Request {
                 self.server = Some((found.address, found.port.unwrap_or(default_port)));
             }
             Item::Weight => self.weight = in_range(0..=i64::from(i32::MAX), "weight")?,
-            Item::UpperThreshold => drop(in_range(0..=i64::from(i32::MAX), "u_threshold")?),
-            Item::LowerThreshold => drop(in_range(0..=i64::from(i32::MAX), "l_threshold")?),
+            Item::UpperThreshold => {
+                self.upper_threshold = in_range(0..=i64::from(i32::MAX), "u_threshold")?;
+            }
+            Item::LowerThreshold => {
+                self.lower_threshold = in_range(0..=i64::from(i32::MAX), "l_threshold")?;
+            }
             Item::Numeric => self.format.names = NameStyle::Numeric,
             Item::NoSort => self.format.order = Order::Tables,
             Item::Exact => self.format.numbers = NumberStyle::Exact,
@@ -299,16 +329,19 @@ impl Request {
                     _ => return Err(illegal("tunnel type")),
                 };
             }
-            Item::TunPort => drop(in_range(1..=65535, "tunnel port")?),
+            Item::TunPort => {
+                let port = in_range(1..=65535, "tunnel port")?;
+                self.tunnel_port = u16::try_from(port).ok().and_then(NonZeroU16::new);
+            }
             Item::SyncId => drop(in_range(0..=255, "syncid")?),
             Item::SyncMaxlen => drop(in_range(1..=65507, "sync-maxlen")?),
             Item::McastPort => drop(in_range(1..=65535, "mcast-port")?),
             Item::McastTtl => drop(in_range(1..=255, "mcast-ttl")?),
             Item::McastGroup => check::multicast_group(argument)?,
-            Item::Netmask => check::netmask(argument, self.service)?,
+            Item::Netmask => self.netmask = Some(check::netmask(argument, self.service)?),
+            Item::Pe => argument.clone_into(&mut self.engine),
             // The first may have an argument, which the caller checks; the others have none or any.
             Item::Persistent
-            | Item::Pe
             | Item::McastInterface
             | Item::Connection
             | Item::ServiceAddress

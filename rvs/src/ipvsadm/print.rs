@@ -6,7 +6,7 @@ mod services;
 
 use std::net::SocketAddr;
 
-use rvs_config::Protocol;
+use rvs_config::{Netmask, Protocol, Scheduler, ServiceOptions};
 
 use super::names::{Names, socket_number};
 
@@ -57,6 +57,27 @@ pub(super) enum Order {
     #[default]
     Sorted,
     Tables,
+}
+
+/// A mask as `-M` has it: for IPv4 an address, for IPv6 a number of bits.
+fn mask(netmask: Netmask) -> String {
+    match netmask {
+        Netmask::Mask(mask) => mask.to_string(),
+        Netmask::Prefix(length) => length.bits().to_string(),
+    }
+}
+
+/// The scheduler's flags as `-b` has them. sh and mh have names for two, and the third is not shown.
+fn scheduler_flags(options: &ServiceOptions) -> String {
+    let names = options.scheduler_flags.names(options.scheduler);
+    let shown = |name: &&str| {
+        !matches!(options.scheduler, Scheduler::Sh | Scheduler::Mh) || *name != "flag-3"
+    };
+    names
+        .into_iter()
+        .filter(shown)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// A socket address in the wanted style, cut to the width of a listing's column if it is an IPv4 host's name.

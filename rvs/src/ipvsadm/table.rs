@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rvs_config::{Protocol, Scheduler, Server, ServiceKey};
+use rvs_config::{Protocol, Server, ServiceKey, ServiceOptions};
 
 /// What happened since the counters were last zeroed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct Stats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServiceEntry {
     pub(crate) key: ServiceKey,
-    pub(crate) scheduler: Scheduler,
+    pub(crate) options: ServiceOptions,
     pub(crate) stats: Stats,
     /// The same quantities per second.
     pub(crate) rates: Stats,
@@ -37,6 +37,8 @@ pub(crate) struct ServerEntry {
     pub(crate) local: bool,
     pub(crate) active: u32,
     pub(crate) inactive: u32,
+    /// Persistence templates.
+    pub(crate) persistent: u32,
     pub(crate) stats: Stats,
     /// The same quantities per second.
     pub(crate) rates: Stats,
@@ -79,16 +81,17 @@ pub(crate) trait Table {
     /// All connections, in the director's own order.
     fn connections(&mut self) -> Result<Vec<ConnectionEntry>, TableError>;
     /// Adds a service without servers.
-    fn add_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError>;
-    /// Changes a service's scheduler.
-    fn edit_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError>;
+    fn add_service(&mut self, key: ServiceKey, options: &ServiceOptions) -> Result<(), TableError>;
+    /// Gives a service another scheduler with its flags, other persistence, and one-packet scheduling or not.
+    fn edit_service(&mut self, key: ServiceKey, options: &ServiceOptions)
+    -> Result<(), TableError>;
     /// Removes a service and its servers.
     fn delete_service(&mut self, key: ServiceKey) -> Result<(), TableError>;
     /// Removes all services.
     fn clear(&mut self) -> Result<(), TableError>;
     /// Adds a server to a service.
     fn add_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError>;
-    /// Changes a server's method and weight.
+    /// Changes a server's method, tunnel, weight and thresholds.
     fn edit_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError>;
     /// Removes a server from a service.
     fn delete_server(&mut self, key: ServiceKey, server: SocketAddr) -> Result<(), TableError>;
@@ -118,7 +121,6 @@ pub(crate) enum TableError {
     SchedulerNotFound,
     #[error("Invalid operation.  Possibly wrong module version, address not unicast, ...")]
     Invalid,
-    #[cfg(test)]
     #[error("Numerical result out of range")]
     OutOfRange,
     #[error("Memory allocation problem")]

@@ -1,6 +1,7 @@
 //! The arguments of ipvsadm's options: numbers, addresses, flags.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 
 use super::names::Names;
 
@@ -112,8 +113,9 @@ fn c_number(text: &str) -> Option<u32> {
 }
 
 /// A forwarding mark.
-pub(super) fn fwmark(text: &str) -> Option<u32> {
-    number(text, 1..=i64::from(u32::MAX)).and_then(|mark| u32::try_from(mark).ok())
+pub(super) fn fwmark(text: &str) -> Option<NonZeroU32> {
+    let mark = number(text, 1..=i64::from(u32::MAX))?;
+    u32::try_from(mark).ok().and_then(NonZeroU32::new)
 }
 
 /// A timeout in seconds from `least` to IPVS's longest.

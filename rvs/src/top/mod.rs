@@ -109,7 +109,7 @@ async fn sample(client: &Client, begin: Instant) -> Result<Sample, ClientError> 
 
 /// What wakes the live view.
 enum Wake {
-    Sampled(Result<Sample, ClientError>),
+    Sampled(Result<Box<Sample>, ClientError>),
     Pressed(Key),
     /// The terminal has another size, or was asked to be drawn anew.
     Redraw,
@@ -144,7 +144,7 @@ async fn watch(
             woken = wakes.recv() => woken,
         };
         match woken {
-            Some(Wake::Sampled(Ok(sample))) => model.take(sample),
+            Some(Wake::Sampled(Ok(sample))) => model.take(*sample),
             Some(Wake::Sampled(Err(error))) => model.fail(explain(&error)),
             Some(Wake::Pressed(key)) => match model.press(key) {
                 Next::Stay => {}
@@ -164,7 +164,7 @@ async fn keep_sampling(
 ) {
     loop {
         tokio::time::sleep(interval).await;
-        let sampled = sample(&client, begin).await;
+        let sampled = sample(&client, begin).await.map(Box::new);
         if wake.send(Wake::Sampled(sampled)).await.is_err() {
             return;
         }

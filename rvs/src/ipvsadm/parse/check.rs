@@ -1,8 +1,8 @@
 //! What can be wrong with a command line as a whole, in the order in which ipvsadm looks at it.
 
-use rvs_config::Method;
+use rvs_config::{Family, Method, Netmask};
 
-use super::{Family, Request, ServiceId, ServiceProtocol, TunnelType, values};
+use super::{Request, ServiceId, ServiceProtocol, TunnelType, values};
 use crate::ipvsadm::command::Failure;
 use crate::ipvsadm::options::{Action, Item, Rule, rule};
 
@@ -48,12 +48,14 @@ pub(super) fn seconds(text: &str, least: i64) -> Result<u64, Failure> {
 }
 
 /// The mask of persistent clients: for IPv4 an address, for IPv6 a prefix length.
-pub(super) fn netmask(text: &str, service: Option<ServiceId>) -> Result<(), Failure> {
+pub(super) fn netmask(text: &str, service: Option<ServiceId>) -> Result<Netmask, Failure> {
     match service.map(ServiceId::family) {
-        Some(Family::V6) if (1..=128).contains(&values::atoi(text)) => Ok(()),
-        Some(Family::V6) => Err(Failure::usage("illegal ipv6 netmask specified")),
+        Some(Family::V6) => u8::try_from(values::atoi(text))
+            .ok()
+            .and_then(|bits| Netmask::prefix(bits).ok())
+            .ok_or_else(|| Failure::usage("illegal ipv6 netmask specified")),
         Some(Family::V4) | None => match values::inet_aton(text) {
-            Some(_) => Ok(()),
+            Some(mask) => Ok(Netmask::Mask(mask)),
             None => Err(Failure::usage(
                 "illegal virtual server persistent mask specified",
             )),

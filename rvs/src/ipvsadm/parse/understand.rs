@@ -1,13 +1,15 @@
-//! From a command line that ipvsadm would accept to a command that RVS has, or to what it lacks.
+//! From a command line that ipvsadm would accept to a command that RVS has.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use rvs_config::{Method, Protocol, Scheduler, Server, ServiceKey, Weight};
+use rvs_config::{
+    Engine, GreChecksum, GueChecksum, Method, Persistence, PersistenceTimeout, Protocol, Scheduler,
+    SchedulerFlags, Server, ServiceKey, ServiceOptions, Thresholds, Tunnel, Weight,
+};
 
-use super::check::mixed_families;
 use super::{Request, ServiceId, ServiceProtocol, TunnelType};
-use crate::ipvsadm::command::{Command, Failure, SchedulerName, ServerArgument, Wanted, What};
+use crate::ipvsadm::command::{Command, Failure, OptionsArgument, ServerArgument, Wanted, What};
 use crate::ipvsadm::options::{Action, Item};
 use crate::ipvsadm::print::Format;
 use crate::ipvsadm::table::{TableError, TimeoutChange};
@@ -22,48 +24,35 @@ pub(super) fn list_all() -> Result<Command, Failure> {
 
 /// The command that a checked request asks for.
 pub(super) fn command(request: &Request) -> Result<Command, Failure> {
-    for (item, what) in [
-        (Item::Persistent, "persistence (-p)"),
-        (Item::Netmask, "persistence by network (-M)"),
-        (Item::Pe, "a persistence engine (--pe)"),
-        (Item::Ops, "one-packet scheduling (-o)"),
-        (Item::UpperThreshold, "an upper threshold (-x)"),
-        (Item::LowerThreshold, "a lower threshold (-y)"),
-        (Item::Daemon, "the sync daemon (--daemon)"),
-    ] {
-        if request.has(item) {
-            return Err(Failure::not_built(what));
-        }
+    if request.has(Item::Daemon) {
+        return Err(Failure::not_built("the sync daemon (--daemon)"));
     }
     match request.action {
-        Action::AddService => {
-            let key = key(request)?.ok_or_else(impossible)?;
-            Ok(Command::AddService {
-                key,
-                scheduler: scheduler(request)?,
-            })
-        }
-        Action::EditService => match key(request)? {
+        Action::AddService => Ok(Command::AddService {
+            key: key(request).ok_or_else(impossible)?,
+            options: options_argument(request),
+        }),
+        Action::EditService => match key(request) {
             Some(key) => Ok(Command::EditService {
                 key,
-                scheduler: scheduler(request)?,
+                options: options_argument(request),
             }),
             None => Err(Failure::refused(TableError::NoSuchService.to_string())),
         },
-        Action::DeleteService => Ok(Command::DeleteService { key: key(request)? }),
+        Action::DeleteService => Ok(Command::DeleteService { key: key(request) }),
         Action::Flush => Ok(Command::Clear),
         Action::AddServer => Ok(Command::AddServer {
-            key: key(request)?,
-            server: server(request)?,
+            key: key(request),
+            server: server_argument(request),
         }),
         Action::EditServer => Ok(Command::EditServer {
-            key: key(request)?,
-            server: server(request)?,
+            key: key(request),
+            server: server_argument(request),
         }),
         Action::DeleteServer => {
             let (address, port) = request.server.ok_or_else(impossible)?;
             Ok(Command::DeleteServer {
-                key: key(request)?,
+                key: key(request),
                 server: SocketAddr::new(address, port),
             })
         }
@@ -73,7 +62,7 @@ pub(super) fn command(request: &Request) -> Result<Command, Failure> {
             } else if request.has(Item::Timeout) {
                 What::Timeouts
             } else {
-                What::Services(wanted(request)?)
+                What::Services(wanted(request))
             };
             Ok(Command::List {
                 what,
@@ -94,7 +83,7 @@ pub(super) fn command(request: &Request) -> Result<Command, Failure> {
             format: request.format,
         }),
         Action::Zero => Ok(Command::Zero {
-            key: wanted(request)?,
+            key: wanted(request),
         }),
     }
 }
@@ -105,81 +94,119 @@ fn impossible() -> Failure {
 }
 
 /// The service's key, or none if no service can have it.
-fn key(request: &Request) -> Result<Option<ServiceKey>, Failure> {
-    let (protocol, address, port) = match request.service {
-        None => return Ok(None),
-        Some(ServiceId::Mark { .. }) => {
-            return Err(Failure::not_built("a service by firewall mark (-f)"));
-        }
-        Some(ServiceId::Address {
+fn key(request: &Request) -> Option<ServiceKey> {
+    match request.service? {
+        ServiceId::Mark { number, family } => Some(ServiceKey::mark(number, family)),
+        ServiceId::Address {
             protocol,
             address,
             port,
-        }) => (protocol, address, port),
-    };
-    let protocol = match protocol {
-        ServiceProtocol::Tcp => Protocol::Tcp,
-        ServiceProtocol::Udp => Protocol::Udp,
-        ServiceProtocol::Sctp => return Err(Failure::not_built("SCTP (--sctp-service)")),
-    };
-    Ok((port != 0)
-        .then(|| ServiceKey::new(protocol, address, port).ok())
-        .flatten())
-}
-
-fn wanted(request: &Request) -> Result<Wanted, Failure> {
-    if request.has(Item::ServiceAddress) {
-        Ok(Wanted::One(key(request)?))
-    } else {
-        Ok(Wanted::All)
-    }
-}
-
-fn scheduler(request: &Request) -> Result<SchedulerName, Failure> {
-    const LATER: [&str; 11] = [
-        "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos", "none",
-    ];
-    if request.flags.split(',').any(|flag| !flag.is_empty()) {
-        return Err(Failure::not_built("a scheduler flag (-b)"));
-    }
-    match request.scheduler.as_str() {
-        "" => Ok(SchedulerName::Known(Scheduler::default())),
-        name if LATER.contains(&name) => {
-            Err(Failure::not_built(format_args!("the scheduler {name}")))
+        } => {
+            let protocol = match protocol {
+                ServiceProtocol::Tcp => Protocol::Tcp,
+                ServiceProtocol::Udp => Protocol::Udp,
+                ServiceProtocol::Sctp => Protocol::Sctp,
+            };
+            ServiceKey::new(protocol, address, port).ok()
         }
-        name => Ok(name
-            .parse()
-            .map_or(SchedulerName::Unknown, SchedulerName::Known)),
     }
 }
 
-fn server(request: &Request) -> Result<ServerArgument, Failure> {
-    match request.tunnel {
-        TunnelType::Ipip => {}
-        TunnelType::Gue => return Err(Failure::not_built("a GUE tunnel (--tun-type gue)")),
-        TunnelType::Gre => return Err(Failure::not_built("a GRE tunnel (--tun-type gre)")),
+fn wanted(request: &Request) -> Wanted {
+    if request.has(Item::ServiceAddress) {
+        Wanted::One(key(request))
+    } else {
+        Wanted::All
     }
-    if mixed_families(request) {
-        return Err(Failure::not_built(
-            "a tunnel to a server of another address family",
-        ));
+}
+
+fn options_argument(request: &Request) -> OptionsArgument {
+    match options(request) {
+        Ok(options) => OptionsArgument::Possible(Box::new(options)),
+        Err(error) => OptionsArgument::Impossible(error),
     }
-    let (address, own_port) = request.server.ok_or_else(impossible)?;
+}
+
+/// The service's options, or what the kernel would find wrong first.
+fn options(request: &Request) -> Result<ServiceOptions, TableError> {
+    let scheduler: Scheduler = match request.scheduler.as_str() {
+        "" => Scheduler::default(),
+        name => name.parse().map_err(|_| TableError::SchedulerNotFound)?,
+    };
+    let words = request.flags.split(',').filter(|flag| !flag.is_empty());
+    let scheduler_flags =
+        SchedulerFlags::parse(scheduler, words).map_err(|_| TableError::Invalid)?;
+    let engine: Option<Engine> = match request.engine.as_str() {
+        "" => None,
+        name => Some(name.parse().map_err(|_| TableError::SchedulerNotFound)?),
+    };
+    let persistence = match (request.persistence, engine) {
+        (Some(seconds), engine) => Some(Persistence {
+            timeout: PersistenceTimeout::from_secs(seconds).map_err(|_| TableError::Invalid)?,
+            netmask: request.netmask,
+            engine,
+        }),
+        (None, None) => None,
+        (None, Some(engine)) => {
+            let message = format!("the persistence engine {engine} needs persistence (-p)");
+            return Err(TableError::Other(message));
+        }
+    };
+    Ok(ServiceOptions {
+        scheduler_flags,
+        persistence,
+        one_packet: request.has(Item::Ops),
+        ..ServiceOptions::new(scheduler)
+    })
+}
+
+fn server_argument(request: &Request) -> ServerArgument {
+    let Ok(thresholds) = Thresholds::new(request.upper_threshold, request.lower_threshold) else {
+        return ServerArgument::OutOfRange;
+    };
+    let Ok(weight) = Weight::new(request.weight) else {
+        return ServerArgument::OutOfRange;
+    };
+    match server(request, weight) {
+        Some(server) => ServerArgument::Possible(server.with_thresholds(thresholds)),
+        None => ServerArgument::Nowhere(TableError::Invalid),
+    }
+}
+
+fn server(request: &Request, weight: Weight) -> Option<Server> {
+    let (address, own_port) = request.server?;
     let port = match (request.method, request.service) {
         // These do not rewrite ports, so that the service's is the only one there can be.
         (Method::Tunnel | Method::Direct, Some(ServiceId::Address { port, .. })) => port,
         (Method::Nat, _) | (_, Some(ServiceId::Mark { .. }) | None) => own_port,
     };
-    Ok(possible(address, port, request)
-        .map_or(ServerArgument::Impossible, ServerArgument::Possible))
+    let server = Server::new(address, port, request.method, weight).ok()?;
+    match request.method {
+        Method::Tunnel => server.with_tunnel(tunnel(request)?).ok(),
+        Method::Nat | Method::Direct => Some(server),
+    }
 }
 
-fn possible(address: IpAddr, port: u16, request: &Request) -> Option<Server> {
-    let weight = u64::try_from(request.weight)
-        .ok()
-        .and_then(|weight| Weight::new(weight).ok())?;
-    if port == 0 {
-        return None;
-    }
-    Server::new(address, port, request.method, weight).ok()
+/// The kind of tunnel; none where a port is missing, which was looked at before.
+fn tunnel(request: &Request) -> Option<Tunnel> {
+    Some(match request.tunnel {
+        TunnelType::Ipip => Tunnel::Ipip,
+        TunnelType::Gue => Tunnel::Gue {
+            port: request.tunnel_port?,
+            checksum: if request.has(Item::TunCsum) {
+                GueChecksum::Csum
+            } else if request.has(Item::TunRemCsum) {
+                GueChecksum::Remcsum
+            } else {
+                GueChecksum::None
+            },
+        },
+        TunnelType::Gre => Tunnel::Gre {
+            checksum: if request.has(Item::TunCsum) {
+                GreChecksum::Csum
+            } else {
+                GreChecksum::None
+            },
+        },
+    })
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
-use rvs_config::{Family, Method, Protocol, ServiceKey};
+use rvs_config::{
+    Family, GreChecksum, GueChecksum, Method, Protocol, Server, ServiceKey, ServiceOptions, Tunnel,
+};
 
-use super::{Format, socket};
+use super::{Format, mask, scheduler_flags, socket};
 use crate::ipvsadm::names::Names;
 use crate::ipvsadm::print::services::sorted;
 use crate::ipvsadm::table::ServiceEntry;
@@ -28,22 +30,80 @@ pub(in crate::ipvsadm) fn save(
             },
         };
         // Writing to a String does not fail.
-        let _ = writeln!(out, "-A {identity} -s {}", service.scheduler);
+        let _ = writeln!(out, "-A {identity} {}", options(&service.options));
         for entry in &service.servers {
             let server = name(entry.server.socket_addr());
-            let (method, tunnel) = match entry.server.method() {
-                Method::Nat => ("-m", ""),
-                Method::Tunnel => ("-i", " --tun-type ipip"),
-                Method::Direct => ("-g", ""),
+            let method = match entry.server.method() {
+                Method::Nat => "-m",
+                Method::Tunnel => "-i",
+                Method::Direct => "-g",
             };
             let weight = entry.server.weight();
             let _ = writeln!(
                 out,
-                "-a {identity} -r {server} {method} -w {weight}{tunnel}"
+                "-a {identity} -r {server} {method} -w {weight}{}{}",
+                thresholds(&entry.server),
+                tunnel(&entry.server)
             );
         }
     }
     out
+}
+
+/// A service's options, beginning with its scheduler.
+fn options(options: &ServiceOptions) -> String {
+    let mut out = format!("-s {}", options.scheduler);
+    if let Some(persistence) = &options.persistence {
+        out.push_str(&format!(" -p {}", persistence.timeout.as_secs()));
+        if let Some(netmask) = persistence.netmask {
+            out.push_str(&format!(" -M {}", mask(netmask)));
+        }
+        if let Some(engine) = persistence.engine {
+            out.push_str(&format!(" --pe {engine}"));
+        }
+    }
+    if options.one_packet {
+        out.push_str(" -o");
+    }
+    let flags = scheduler_flags(options);
+    if !flags.is_empty() {
+        out.push_str(&format!(" -b {flags}"));
+    }
+    out
+}
+
+/// The thresholds, where there are any. The original leaves them out, and so restores servers without limits.
+fn thresholds(server: &Server) -> String {
+    let option = |name, threshold| match threshold {
+        0 => String::new(),
+        threshold => format!(" {name} {threshold}"),
+    };
+    let thresholds = server.thresholds();
+    option("-x", thresholds.upper()) + &option("-y", thresholds.lower())
+}
+
+fn tunnel(server: &Server) -> String {
+    if server.method() != Method::Tunnel {
+        return String::new();
+    }
+    match server.tunnel() {
+        Tunnel::Ipip => " --tun-type ipip".to_owned(),
+        Tunnel::Gue { port, checksum } => {
+            let checksum = match checksum {
+                GueChecksum::None => "nocsum",
+                GueChecksum::Csum => "csum",
+                GueChecksum::Remcsum => "remcsum",
+            };
+            format!(" --tun-type gue --tun-port {port} --tun-{checksum}")
+        }
+        Tunnel::Gre { checksum } => {
+            let checksum = match checksum {
+                GreChecksum::None => "nocsum",
+                GreChecksum::Csum => "csum",
+            };
+            format!(" --tun-type gre --tun-{checksum}")
+        }
+    }
 }
 
 /// The option that names a service of this protocol.

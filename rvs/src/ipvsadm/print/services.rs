@@ -1,10 +1,13 @@
 //! `ipvsadm -L`: services and real servers, with one of six sets of columns.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
-use rvs_config::{Family, Method, Protocol, ServiceKey};
+use rvs_config::{
+    Family, GreChecksum, GueChecksum, Method, Protocol, ServiceKey, ServiceOptions, Tunnel,
+};
 
-use super::{Columns, Format, NumberStyle, Order, column};
+use super::{Columns, Format, NumberStyle, Order, column, mask, scheduler_flags};
 use crate::ipvsadm::names::Names;
 use crate::ipvsadm::table::{ServerEntry, ServiceEntry, Stats};
 
@@ -50,13 +53,35 @@ pub(in crate::ipvsadm) fn services(
             | Columns::Thresholds
             | Columns::PersistentConn
             | Columns::TunInfo => {
-                writeln!(out, "{title} {}", service.scheduler)
+                writeln!(out, "{title} {}", options(&service.options))
             }
         };
         for entry in &service.servers {
             let address: String = name(entry.server.socket_addr());
             let _ = writeln!(out, "  -> {address:<28}{}", server_columns(entry, format));
         }
+    }
+    out
+}
+
+/// The scheduler, and what there is besides.
+fn options(options: &ServiceOptions) -> String {
+    let mut out = options.scheduler.to_string();
+    let flags = scheduler_flags(options);
+    if !flags.is_empty() {
+        out.push_str(&format!(" ({flags})"));
+    }
+    if let Some(persistence) = &options.persistence {
+        out.push_str(&format!(" persistent {}", persistence.timeout.as_secs()));
+        if let Some(netmask) = persistence.netmask {
+            out.push_str(&format!(" mask {}", mask(netmask)));
+        }
+        if let Some(engine) = persistence.engine {
+            out.push_str(&format!(" pe {engine}"));
+        }
+    }
+    if options.one_packet {
+        out.push_str(" ops");
     }
     out
 }
@@ -70,11 +95,22 @@ pub(super) fn sorted(mut services: Vec<ServiceEntry>, order: Order) -> Vec<Servi
             for service in &mut services {
                 service
                     .servers
-                    .sort_by(|a, b| a.server.listing_order(&b.server));
+                    .sort_by_key(|entry| (bytes(entry.server.address()), entry.server.port()));
             }
         }
     }
     services
+}
+
+/// An address as servers are sorted by it: that of a tunnel to the other family by its first bytes too.
+fn bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        IpAddr::V6(v6) => v6.octets(),
+    }
 }
 
 fn titles(columns: Columns) -> String {
@@ -123,9 +159,15 @@ fn server_columns(entry: &ServerEntry, format: Format) -> String {
         }
         Columns::Stats => quantities(&entry.stats, format.numbers),
         Columns::Rate => quantities(&entry.rates, format.numbers),
-        // Thresholds and persistence do not exist yet, so that they are 0 throughout.
-        Columns::Thresholds => format!(" {:<10} {:<10} {active:<10} {inactive:<10}", 0, 0),
-        Columns::PersistentConn => format!(" {weight:<9} {:<11} {active:<10} {inactive:<10}", 0),
+        Columns::Thresholds => {
+            let thresholds = entry.server.thresholds();
+            let (upper, lower) = (thresholds.upper(), thresholds.lower());
+            format!(" {upper:<10} {lower:<10} {active:<10} {inactive:<10}")
+        }
+        Columns::PersistentConn => {
+            let persistent = entry.persistent;
+            format!(" {weight:<9} {persistent:<11} {active:<10} {inactive:<10}")
+        }
     }
 }
 
@@ -138,10 +180,24 @@ fn forward(entry: &ServerEntry) -> &'static str {
     }
 }
 
-fn tunnel_info(entry: &ServerEntry) -> &'static str {
+fn tunnel_info(entry: &ServerEntry) -> String {
     match entry.server.method() {
-        Method::Tunnel if !entry.local => "ipip",
-        Method::Nat | Method::Tunnel | Method::Direct => "n/a",
+        Method::Tunnel if !entry.local => match entry.server.tunnel() {
+            Tunnel::Ipip => "ipip".to_owned(),
+            Tunnel::Gue { port, checksum } => {
+                let checksum = match checksum {
+                    GueChecksum::None => "-c",
+                    GueChecksum::Csum => "+c",
+                    GueChecksum::Remcsum => "r+c",
+                };
+                format!("gue:{port}:{checksum}")
+            }
+            Tunnel::Gre { checksum } => match checksum {
+                GreChecksum::None => "gre:-c".to_owned(),
+                GreChecksum::Csum => "gre:+c".to_owned(),
+            },
+        },
+        Method::Nat | Method::Tunnel | Method::Direct => "n/a".to_owned(),
     }
 }
 

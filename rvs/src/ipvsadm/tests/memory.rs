@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rvs_config::{Scheduler, Server, ServiceKey};
+use rvs_config::{Server, Service, ServiceKey, ServiceOptions};
 
 use crate::ipvsadm::table::{
     ConnectionEntry, ServerEntry, ServiceEntry, Stats, Table, TableError, TimeoutChange,
@@ -53,14 +53,15 @@ impl Table for Memory {
         Ok(self.connections.clone())
     }
 
-    fn add_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
+    fn add_service(&mut self, key: ServiceKey, options: &ServiceOptions) -> Result<(), TableError> {
+        let options = fitting(key, options)?;
         if self.service(key, TableError::NoSuchService).is_ok() {
             return Err(TableError::ServiceExists);
         }
         let (stats, rates, servers) = (Stats::default(), Stats::default(), Vec::new());
         self.services.push(ServiceEntry {
             key,
-            scheduler,
+            options,
             stats,
             rates,
             servers,
@@ -68,8 +69,13 @@ impl Table for Memory {
         Ok(())
     }
 
-    fn edit_service(&mut self, key: ServiceKey, scheduler: Scheduler) -> Result<(), TableError> {
-        self.service(key, TableError::NoSuchService)?.scheduler = scheduler;
+    fn edit_service(
+        &mut self,
+        key: ServiceKey,
+        options: &ServiceOptions,
+    ) -> Result<(), TableError> {
+        let options = fitting(key, options)?;
+        self.service(key, TableError::NoSuchService)?.options = options;
         Ok(())
     }
 
@@ -85,7 +91,12 @@ impl Table for Memory {
     }
 
     fn add_server(&mut self, key: ServiceKey, server: Server) -> Result<(), TableError> {
-        let servers = &mut self.service(key, TableError::ServiceNotDefined)?.servers;
+        let service = self.service(key, TableError::ServiceNotDefined)?;
+        let known = Service::new(key, service.options.clone());
+        known
+            .and_then(|known| known.with_servers([server]))
+            .map_err(|error| TableError::Other(error.to_string()))?;
+        let servers = &mut service.servers;
         if servers
             .iter()
             .any(|entry| entry.server.socket_addr() == server.socket_addr())
@@ -100,6 +111,7 @@ impl Table for Memory {
                 local: false,
                 active: 0,
                 inactive: 0,
+                persistent: 0,
                 stats,
                 rates,
             },
@@ -155,4 +167,11 @@ impl Table for Memory {
         };
         Ok(())
     }
+}
+
+/// The options as a service with this key has them.
+fn fitting(key: ServiceKey, options: &ServiceOptions) -> Result<ServiceOptions, TableError> {
+    Service::new(key, options.clone())
+        .map(|service| service.options().clone())
+        .map_err(|error| TableError::Other(error.to_string()))
 }
