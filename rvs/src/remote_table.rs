@@ -20,22 +20,6 @@ use crate::ipvsadm::table::{
     TimeoutValues,
 };
 
-/// LVS's names of the states, for entries that outlive the answer in which they came.
-const STATES: [&str; 12] = [
-    "NONE",
-    "ESTABLISHED",
-    "SYN_SENT",
-    "SYN_RECV",
-    "FIN_WAIT",
-    "TIME_WAIT",
-    "CLOSE",
-    "CLOSE_WAIT",
-    "LAST_ACK",
-    "LISTEN",
-    "SYNACK",
-    "UDP",
-];
-
 /// What ipvsadm knows of a service's options, and so replaces; the others stay.
 const EDITED: [&str; 4] = ["scheduler", "scheduler_flags", "persistence", "one_packet"];
 
@@ -84,17 +68,20 @@ impl Table for RemoteTable {
         services.into_iter().map(service_entry).collect()
     }
 
-    fn connections(&mut self) -> Result<Vec<ConnectionEntry>, TableError> {
-        let mut entries = Vec::new();
+    fn connections(
+        &mut self,
+        visit: &mut dyn FnMut(ConnectionEntry) -> io::Result<()>,
+    ) -> Result<(), TableError> {
         self.runtime
             .block_on(self.client.lines("/v1/connections?format=ndjson", |line| {
                 let connection: wire::Connection =
                     serde_json::from_slice(line).map_err(ClientError::Body)?;
-                entries.push(connection_entry(&connection));
-                Ok(())
+                Ok(visit(connection_entry(connection))?)
             }))
-            .map_err(refused)?;
-        Ok(entries)
+            .map_err(|error| match error {
+                ClientError::Reader(error) => TableError::Visitor(error.to_string()),
+                error => refused(error),
+            })
     }
 
     fn add_service(&mut self, key: ServiceKey, options: &ServiceOptions) -> Result<(), TableError> {
@@ -253,15 +240,15 @@ fn server_entry(key: ServiceKey, server: &wire::Server) -> Result<ServerEntry, T
     })
 }
 
-fn connection_entry(connection: &wire::Connection) -> ConnectionEntry {
-    let state = STATES.into_iter().find(|state| *state == connection.state);
+fn connection_entry(connection: wire::Connection) -> ConnectionEntry {
     ConnectionEntry {
-        protocol: connection.protocol,
+        protocol: Some(connection.protocol),
         client: connection.client,
         virtual_address: connection.service,
         destination: connection.server,
-        state: state.unwrap_or("ERR!"),
+        state: connection.state,
         expires: Duration::from_secs(connection.expires),
+        engine: None,
     }
 }
 

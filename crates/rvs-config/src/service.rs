@@ -170,6 +170,8 @@ impl Service {
                 })
             }
             Method::Nat => Ok(()),
+            // A mark has no port; the server's is only a name then, as in IPVS.
+            Method::Tunnel | Method::Direct if matches!(service, ServiceKey::Mark(_)) => Ok(()),
             Method::Tunnel | Method::Direct if server.port() == service.port() => Ok(()),
             Method::Tunnel | Method::Direct => Err(ServiceError::PortMismatch {
                 service,

@@ -16,7 +16,7 @@ mod print;
 pub(crate) mod table;
 mod values;
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufWriter, Write};
 
 use command::{Command, Failure, OptionsArgument, Reach, ServerArgument, Wanted, What};
 use names::Names;
@@ -124,6 +124,9 @@ fn report(failure: &Failure, stderr: &mut impl Write) -> u8 {
 
 impl From<TableError> for Failure {
     fn from(error: TableError) -> Failure {
+        if let TableError::Visitor(error) = error {
+            return Failure::usage(format!("standard output: {error}"));
+        }
         Failure::refused(error.to_string())
     }
 }
@@ -185,6 +188,10 @@ fn execute(
             return Ok(table.zero(Some(key.ok_or(TableError::NoSuchService)?))?);
         }
         Command::Set { change } => return Ok(table.set_timeouts(change)?),
+        Command::List {
+            what: What::Connections,
+            format,
+        } => return list_connections(format, names, table, stdout),
         Command::List { what, format } => list(what, format, names, table)?,
         Command::Save { format } => print::save(table.services()?, format, names),
         Command::Help => HELP.to_owned(),
@@ -211,6 +218,32 @@ fn impossible_server(key: ServiceKey, table: &mut impl Table, error: TableError)
     }
 }
 
+/// Writes the connections as they come.
+fn list_connections(
+    format: Format,
+    names: &Names,
+    table: &mut impl Table,
+    stdout: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut out = BufWriter::new(stdout);
+    let mut begun = false;
+    let mut begin = |out: &mut BufWriter<_>| match std::mem::replace(&mut begun, true) {
+        true => Ok(()),
+        false => out.write_all(print::connections_title(format).as_bytes()),
+    };
+    let seen = table.connections(&mut |entry| {
+        begin(&mut out)?;
+        print::connection(&entry, format, names, &mut out)
+    });
+    // A director that does not answer has no title either.
+    let result = seen.map_err(Failure::from).and_then(|()| {
+        begin(&mut out).map_err(|error| Failure::usage(format!("standard output: {error}")))
+    });
+    let flushed = out.flush();
+    result?;
+    flushed.map_err(|error| Failure::usage(format!("standard output: {error}")))
+}
+
 fn list(
     what: What,
     format: Format,
@@ -218,7 +251,8 @@ fn list(
     table: &mut impl Table,
 ) -> Result<String, Failure> {
     match what {
-        What::Connections => Ok(print::connections(&table.connections()?, format, names)),
+        // There may be too many for one text.
+        What::Connections => Ok(print::connections_title(format)),
         What::Timeouts => {
             let TimeoutValues { tcp, tcp_fin, udp } = table.timeouts()?;
             let [tcp, tcp_fin, udp] = [tcp, tcp_fin, udp].map(|timeout| timeout.as_secs());

@@ -101,12 +101,16 @@ impl Names {
             .map(|port| port.number)
     }
 
-    /// How a socket address reads with names in the place of numbers.
-    pub(super) fn socket(&self, socket: SocketAddr, protocol: Protocol) -> String {
+    /// How a socket address reads with names in the place of numbers. A port's name belongs to a protocol.
+    pub(super) fn socket(&self, socket: SocketAddr, protocol: Option<Protocol>) -> String {
+        let named = |port: &&Port| {
+            port.number == socket.port()
+                && protocol.is_some_and(|protocol| port.protocol == protocol.name())
+        };
         let port = self
             .ports
             .iter()
-            .find(|port| port.number == socket.port() && port.protocol == protocol.name())
+            .find(named)
             .and_then(|port| port.names.first().cloned())
             .unwrap_or_else(|| socket.port().to_string());
         let host = self
@@ -175,7 +179,7 @@ mod tests {
         assert_eq!(names.port("http", "udp"), None);
         assert_eq!(names.port("HTTP", "tcp"), None);
         assert_eq!(names.port("x", "tcp"), None);
-        let socket = |text: &str, protocol| names.socket(text.parse().expect(text), protocol);
+        let socket = |text: &str, protocol| names.socket(text.parse().expect(text), Some(protocol));
         assert_eq!(socket("10.0.0.1:80", Protocol::Tcp), "10.0.0.1:http");
         assert_eq!(socket("10.0.0.1:80", Protocol::Udp), "10.0.0.1:80");
         assert_eq!(

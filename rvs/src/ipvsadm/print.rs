@@ -10,7 +10,7 @@ use rvs_config::{Netmask, Protocol, Scheduler, ServiceOptions};
 
 use super::names::{Names, socket_number};
 
-pub(super) use connections::connections;
+pub(super) use connections::{connection, connections_title};
 pub(super) use save::save;
 pub(super) use services::{header, services};
 
@@ -81,7 +81,12 @@ fn scheduler_flags(options: &ServiceOptions) -> String {
 }
 
 /// A socket address in the wanted style, cut to the width of a listing's column if it is an IPv4 host's name.
-fn column(address: SocketAddr, protocol: Protocol, style: NameStyle, names: &Names) -> String {
+fn column(
+    address: SocketAddr,
+    protocol: Option<Protocol>,
+    style: NameStyle,
+    names: &Names,
+) -> String {
     let text = socket(address, protocol, style, names);
     if address.is_ipv4() {
         text.chars().take(28).collect()
@@ -91,7 +96,12 @@ fn column(address: SocketAddr, protocol: Protocol, style: NameStyle, names: &Nam
 }
 
 /// A socket address in the wanted style.
-fn socket(socket: SocketAddr, protocol: Protocol, style: NameStyle, names: &Names) -> String {
+fn socket(
+    socket: SocketAddr,
+    protocol: Option<Protocol>,
+    style: NameStyle,
+    names: &Names,
+) -> String {
     match style {
         NameStyle::Numeric => socket_number(socket),
         NameStyle::Names => names.socket(socket, protocol),

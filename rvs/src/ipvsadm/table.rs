@@ -2,6 +2,7 @@
 //!
 //! The front end is written against this trait and knows nothing of how a director is reached.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -47,13 +48,17 @@ pub(crate) struct ServerEntry {
 /// One connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionEntry {
-    pub(crate) protocol: Protocol,
+    /// None for a template of a service by firewall mark.
+    pub(crate) protocol: Option<Protocol>,
     pub(crate) client: SocketAddr,
+    /// Of such a template, the mark in the place of an address.
     pub(crate) virtual_address: SocketAddr,
     pub(crate) destination: SocketAddr,
     /// LVS's name of the state, such as `FIN_WAIT`.
-    pub(crate) state: &'static str,
+    pub(crate) state: String,
     pub(crate) expires: Duration,
+    /// Of a template that a persistence engine made: its name, and what it found.
+    pub(crate) engine: Option<(String, String)>,
 }
 
 /// The timeouts that ipvsadm knows of.
@@ -78,8 +83,11 @@ pub(crate) trait Table {
     fn size(&mut self) -> Result<u64, TableError>;
     /// All services, in the director's own order.
     fn services(&mut self) -> Result<Vec<ServiceEntry>, TableError>;
-    /// All connections, in the director's own order.
-    fn connections(&mut self) -> Result<Vec<ConnectionEntry>, TableError>;
+    /// Visits all connections, in the director's own order, until one cannot be taken. There may be millions.
+    fn connections(
+        &mut self,
+        visit: &mut dyn FnMut(ConnectionEntry) -> io::Result<()>,
+    ) -> Result<(), TableError>;
     /// Adds a service without servers.
     fn add_service(&mut self, key: ServiceKey, options: &ServiceOptions) -> Result<(), TableError>;
     /// Gives a service another scheduler with its flags, other persistence, and one-packet scheduling or not.
@@ -127,6 +135,9 @@ pub(crate) enum TableError {
     NoMemory,
     #[error("Permission denied (you must be root)")]
     PermissionDenied,
+    /// Whoever visits has had enough.
+    #[error("{0}")]
+    Visitor(String),
     /// What IPVS has no words for, such as a daemon that cannot be reached.
     #[error("{0}")]
     Other(String),

@@ -19,11 +19,13 @@ pub(in crate::ipvsadm) fn save(
 ) -> String {
     let mut out = String::new();
     for service in sorted(services, format.order) {
-        // The ports of a mark's servers are shown by their TCP names.
-        let protocol = service.key.protocol().unwrap_or(Protocol::Tcp);
+        // The ports of a mark's servers are of no protocol, and so have no names.
+        let protocol = service.key.protocol();
         let name = |address| socket(address, protocol, format.names, names);
         let identity = match service.key {
-            ServiceKey::Address(key) => format!("{} {}", option(protocol), name(key.socket_addr())),
+            ServiceKey::Address(key) => {
+                format!("{} {}", option(key.protocol()), name(key.socket_addr()))
+            }
             ServiceKey::Mark(mark) => match mark.family() {
                 Family::V4 => format!("-f {}", mark.number()),
                 Family::V6 => format!("-f {} -6", mark.number()),

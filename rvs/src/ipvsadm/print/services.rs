@@ -3,9 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use rvs_config::{
-    Family, GreChecksum, GueChecksum, Method, Protocol, ServiceKey, ServiceOptions, Tunnel,
-};
+use rvs_config::{Family, GreChecksum, GueChecksum, Method, ServiceKey, ServiceOptions, Tunnel};
 
 use super::{Columns, Format, NumberStyle, Order, column, mask, scheduler_flags};
 use crate::ipvsadm::names::Names;
@@ -24,12 +22,12 @@ pub(in crate::ipvsadm) fn services(
 ) -> String {
     let mut out = titles(format.columns);
     for service in sorted(services, format.order) {
-        // The ports of a mark's servers are shown by their TCP names.
-        let protocol = service.key.protocol().unwrap_or(Protocol::Tcp);
+        // The ports of a mark's servers are of no protocol, and so have no names.
+        let protocol = service.key.protocol();
         let name = |address| column(address, protocol, format.names, names);
         let title = match service.key {
             ServiceKey::Address(key) => {
-                let protocol = protocol.name().to_uppercase();
+                let protocol = key.protocol().name().to_uppercase();
                 format!("{protocol:<4} {}", name(key.socket_addr()))
             }
             ServiceKey::Mark(mark) => match mark.family() {

@@ -213,6 +213,7 @@ pub(super) fn connections(listing: &str) -> Vec<ConnectionEntry> {
             client,
             virtual_address,
             destination,
+            ref engine @ ..,
         ] = words.as_slice()
         else {
             panic!("{line}")
@@ -222,12 +223,16 @@ pub(super) fn connections(listing: &str) -> Vec<ConnectionEntry> {
             minutes.parse::<u64>().expect(line) * 60 + seconds.parse::<u64>().expect(line);
         let address = |text: &str| text.parse::<SocketAddr>().expect(text);
         ConnectionEntry {
-            protocol: protocol.parse().expect(line),
+            protocol: (protocol != "IP").then(|| protocol.parse().expect(line)),
             client: address(client),
             virtual_address: address(virtual_address),
             destination: address(destination),
-            state: state.to_owned().leak(),
+            state: state.to_owned(),
             expires: Duration::from_secs(seconds),
+            engine: match engine {
+                [name, data] => Some(((*name).to_owned(), (*data).to_owned())),
+                _ => None,
+            },
         }
     };
     listing.lines().skip(2).map(entry).collect()

@@ -53,6 +53,76 @@ fn connection_entries() {
     }
 }
 
+/// Every option: what the original saved restores to a table that lists and saves as the original's did.
+#[test]
+fn every_option() {
+    let text = include_str!("../../../tests/ipvsadm-output/08-all-options.txt");
+    let saved = output(text, "ipvsadm -Sn");
+    let (server, limits) = ("-r 10.1.0.21:8080 -m -w 5", " -x 100 -y 50");
+    let limited = saved.replace(server, &format!("{server}{limits}"));
+    let mut table = Memory::new();
+    assert_eq!(run(&mut table, &["-R"], &limited), (String::new(), 0));
+    let mut used = 0;
+    for step in steps(text) {
+        // The order of the kernel's table, and a shell's line.
+        if step.command.contains("--nosort") || step.command.contains('>') {
+            continue;
+        }
+        // The original does not save thresholds.
+        let expected = match step.command.contains(" -S") {
+            true => step
+                .output
+                .replace("-m -w 5\n", &format!("-m -w 5{limits}\n")),
+            false => step.output.to_owned(),
+        };
+        replay(&mut table, step.command, &expected, step.status);
+        used += 1;
+    }
+    assert_eq!(used, 13);
+    for names in ["-S", "-Sn"] {
+        let (saved, _) = run(&mut table, &[names], "");
+        let mut other = Memory::new();
+        assert_eq!(run(&mut other, &["-R"], &saved), (String::new(), 0));
+        assert_eq!(run(&mut other, &["-Sn"], "").0, limited);
+    }
+}
+
+/// Templates, with a mark in the place of an address, and with what a persistence engine found.
+#[test]
+fn templates() {
+    let text = include_str!("../../../tests/ipvsadm-output/14-persistence.txt");
+    // Which the numeric listing without engines does not have.
+    let list = |command: &str| connections(output(text, command));
+    let mut table = Memory::new();
+    table.connections = list("ipvsadm -Lnc --persistent-conn");
+    assert_eq!(table.connections.len(), 6);
+    for command in ["ipvsadm -Lnc --persistent-conn", "ipvsadm -Lnc"] {
+        // Time went on between them.
+        let times = list(command);
+        for (entry, listed) in table.connections.iter_mut().zip(&times) {
+            entry.expires = listed.expires;
+        }
+        replay(&mut table, command, output(text, command), 0);
+    }
+    let mut table = Memory::new();
+    let commands = "-A -t 10.0.0.1:80 -s rr -p 60
+-a -t 10.0.0.1:80 -r 10.0.0.2:80 -m
+-A -u 10.0.0.1:5060 -s rr -p 60 --pe sip
+-a -u 10.0.0.1:5060 -r 10.0.0.2:5060 -m
+-A -f 7 -s rr -p 60
+-a -f 7 -r 10.0.0.2 -m
+-A -f 7 -6 -s rr -p 60 -M 64
+";
+    assert_eq!(run(&mut table, &["-R"], commands), (String::new(), 0));
+    for (service, inactive) in table.services.iter_mut().zip([0, 1, 1]) {
+        for server in &mut service.servers {
+            (server.persistent, server.inactive) = (1, inactive);
+        }
+    }
+    let command = "ipvsadm -Ln --persistent-conn";
+    replay(&mut table, command, output(text, command), 0);
+}
+
 #[test]
 fn the_empty_table() {
     let text = include_str!("../../../tests/ipvsadm-output/01-empty.txt");

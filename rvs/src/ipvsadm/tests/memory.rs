@@ -1,5 +1,6 @@
 //! A table in memory: it keeps what it is told, and forwards nothing.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -49,8 +50,14 @@ impl Table for Memory {
         Ok(self.services.clone())
     }
 
-    fn connections(&mut self) -> Result<Vec<ConnectionEntry>, TableError> {
-        Ok(self.connections.clone())
+    fn connections(
+        &mut self,
+        visit: &mut dyn FnMut(ConnectionEntry) -> io::Result<()>,
+    ) -> Result<(), TableError> {
+        for entry in self.connections.clone() {
+            visit(entry).map_err(|error| TableError::Visitor(error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn add_service(&mut self, key: ServiceKey, options: &ServiceOptions) -> Result<(), TableError> {

@@ -59,11 +59,16 @@ fn errors() {
     let steps = steps(&text);
     assert!(steps.len() > 45);
     let used = replay(&mut Memory::new(), &steps, &ours);
-    assert_eq!(
-        used,
-        ours.len(),
-        "an answer of ours that was not asked for"
-    );
+    assert_eq!(used, ours.len(), "an answer of ours that was not asked for");
+}
+
+/// Marks, masks, engines, thresholds, and what is wrong with them.
+#[test]
+fn more_options() {
+    let text = include_str!("../../../tests/ipvsadm-output/13-more-options.txt");
+    let steps = steps(text);
+    assert_eq!(steps.len(), 63);
+    replay(&mut Memory::new(), &steps, &[]);
 }
 
 #[test]
