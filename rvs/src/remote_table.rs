@@ -1,7 +1,7 @@
 //! A director's table, as the ipvsadm front end wants it, by way of the API.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rvs_config::{
@@ -234,17 +234,22 @@ fn server_entry(key: ServiceKey, server: &wire::Server) -> Result<ServerEntry, T
         local: server.local,
         active: server.active,
         inactive: server.inactive,
-        persistent: 0,
+        persistent: server.persistent,
         stats: stats(server.stats),
         rates: rates(server.rates),
     })
 }
 
 fn connection_entry(connection: wire::Connection) -> ConnectionEntry {
+    // The original has a mark in the place of an address's first bytes.
+    let virtual_address = connection.mark.map(|mark| match connection.client {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::from_bits(mark), 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::from_bits(u128::from(mark) << 96), 0)),
+    });
     ConnectionEntry {
-        protocol: Some(connection.protocol),
+        protocol: connection.mark.is_none().then_some(connection.protocol),
         client: connection.client,
-        virtual_address: connection.service,
+        virtual_address: virtual_address.unwrap_or(connection.service),
         destination: connection.server,
         state: connection.state,
         expires: Duration::from_secs(connection.expires),

@@ -86,6 +86,7 @@ fn state(server: Server, origin: Origin) -> ServerState {
         origin,
         active: 0,
         inactive: 0,
+        persistent: 0,
         stats: Stats::default(),
         counted: Stats::default(),
         local: false,

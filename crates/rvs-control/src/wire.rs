@@ -129,6 +129,8 @@ pub struct Server {
     pub next_hop: Option<String>,
     pub active: u32,
     pub inactive: u32,
+    /// Persistence templates.
+    pub persistent: u32,
     pub stats: Stats,
     pub counted: Stats,
     pub rates: Rates,
@@ -492,6 +494,7 @@ impl Server {
             next_hop: state.next_hop,
             active: state.active,
             inactive: state.inactive,
+            persistent: state.persistent,
             stats: state.stats.into(),
             counted: state.counted.into(),
             rates: if state.draining_removed {

@@ -120,6 +120,7 @@ impl Dataplane {
             origin: row.origin,
             active: count(entry.map(|entry| entry.active.load())),
             inactive: count(entry.map(|entry| entry.inactive.load())),
+            persistent: count(entry.map(|entry| entry.persistent.load())),
             stats: counted.since(stats::zeroed(&self.maps.server_base, index)),
             counted,
             local: row.hop.as_ref().is_some_and(|hop| hop.local),

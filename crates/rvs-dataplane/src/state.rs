@@ -60,6 +60,8 @@ pub struct ServerState {
     pub active: u32,
     /// Connections in any other state.
     pub inactive: u32,
+    /// Persistence templates.
+    pub persistent: u32,
     /// Its counts since they were last zeroed.
     pub stats: Stats,
     /// Its counts from the beginning.

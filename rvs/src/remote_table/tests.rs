@@ -3,6 +3,7 @@
 use super::*;
 use crate::ipvsadm;
 use crate::served::{Served, connection};
+use rvs_control::forwarding::Connection;
 use rvs_control::memory::Memory;
 
 /// What `ipvsadm` prints on both outputs, and its exit status.
@@ -27,8 +28,13 @@ const SAVED: &str = "\
 -a -t 10.0.0.100:80 -r 10.1.0.22:8080 -m -w 3
 -A -u 10.0.0.101:53 -s rr
 -a -u 10.0.0.101:53 -r 10.1.0.21:53 -g -w 0
+-A -u 10.0.0.101:5060 -s sh -p 60 -M 255.255.0.0 --pe sip -o -b sh-fallback,sh-port
 -A -t [2001:db8::100]:80 -s wlc
 -a -t [2001:db8::100]:80 -r [2001:db8:1::21]:80 -i -w 1 --tun-type ipip
+-A -f 7 -s mh -b mh-port
+-a -f 7 -r 10.1.0.21:0 -i -w 1 -x 100 -y 50 --tun-type gue --tun-port 6080 --tun-remcsum
+-a -f 7 -r 10.1.0.22:8080 -m -w 1 -x 9
+-A -f 7 -6 -s none -p 360 -M 64
 ";
 
 #[test]
@@ -70,10 +76,81 @@ fn refusals_have_ipvsadms_words() {
     assert_eq!(run(&served, "-S -n", ""), (SAVED.to_owned(), 0));
 }
 
+/// A service's other options stay as they are.
+#[test]
+fn editing_leaves_what_ipvsadm_does_not_know() {
+    let served = Served::start(
+        "[[service]]\naddress = \"udp://10.0.0.100:53\"\nmove_udp = true\nservers = []\n",
+    );
+    for (line, saved) in [
+        (
+            "-E -u 10.0.0.100:53 -s sh -b sh-port -p 9 -o",
+            "-s sh -p 9 -o -b sh-port",
+        ),
+        (
+            "-E -u 10.0.0.100:53 -s sh -p 9 -M 255.0.0.0",
+            "-s sh -p 9 -M 255.0.0.0",
+        ),
+        ("-E -u 10.0.0.100:53 -p", "-s wlc -p 360"),
+        ("-E -u 10.0.0.100:53", "-s wlc"),
+    ] {
+        assert_eq!(run(&served, line, ""), (String::new(), 0), "{line}");
+        let saved = format!("-A -u 10.0.0.100:53 {saved}\n");
+        assert_eq!(run(&served, "-Sn", ""), (saved, 0), "{line}");
+    }
+    let mut table = RemoteTable::new(served.client.clone()).expect("table");
+    let service = table.services().expect("services").pop().expect("one");
+    assert!(service.options.move_udp);
+}
+
+#[test]
+fn what_ipvs_takes_and_rvs_does_not_says_why() {
+    let served = Served::start("");
+    assert_eq!(run(&served, "-A -t 10.0.0.100:80", ""), (String::new(), 0));
+    for (line, message) in [
+        (
+            "-A -t 10.0.0.101:80 -p --pe sip",
+            "the persistence engine sip reads UDP, which tcp://10.0.0.101:80 does not take",
+        ),
+        (
+            "-A -u 10.0.0.101:80 --pe sip",
+            "the persistence engine sip needs persistence (-p)",
+        ),
+        ("-A -t 10.0.0.100:80 -p --pe sip", "Service already exists"),
+        ("-E -t 10.0.0.109:80 -p --pe sip", "No such service"),
+        (
+            "-a -t 10.0.0.100:80 -r 10.1.0.21:0 -m",
+            "port 0: the real server 10.1.0.21:0 of tcp://10.0.0.100:80 needs a port from 1 to 65535",
+        ),
+        (
+            "-a -t 10.0.0.100:80 -r 10.1.0.21 -x 5 -y 6",
+            "Numerical result out of range",
+        ),
+        (
+            "-a -t 10.0.0.109:80 -r 10.1.0.21 -x 5 -y 6",
+            "Service not defined",
+        ),
+    ] {
+        assert_eq!(
+            run(&served, line, ""),
+            (format!("{message}\n"), 255),
+            "{line}"
+        );
+    }
+    assert_eq!(run(&served, "-Sn", "").0, "-A -t 10.0.0.100:80 -s wlc\n");
+}
+
 #[test]
 fn listings() {
     let mut memory = Memory::new();
-    memory.connections = vec![connection(40000)];
+    let template = Connection {
+        client: ([10, 0, 0, 0], 0).into(),
+        state: "ASSURED",
+        template: true,
+        mark: 7,
+        ..connection(0)
+    };
+    memory.connections = vec![connection(40000), template];
     let served = Served::with(memory, "");
     let restored = SAVED.lines().take(3).collect::<Vec<_>>().join("\n");
     assert_eq!(run(&served, "-R", &restored), (String::new(), 0));
@@ -98,6 +175,7 @@ TCP  10.0.0.100:80 lc
 IPVS connection entries
 pro expire state       source             virtual            destination
 TCP 14:53  ESTABLISHED 10.0.0.2:40000     10.0.0.100:80      10.1.0.21:80
+IP  14:53  ASSURED     10.0.0.0:0         0.0.0.7:0          10.1.0.21:80
 ";
     assert_eq!(run(&served, "-Lnc", ""), (expected.to_owned(), 0));
     let expected = "Timeout (tcp tcpfin udp): 600 120 90\n";

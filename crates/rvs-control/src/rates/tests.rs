@@ -36,6 +36,7 @@ fn service(counted: Stats) -> ServiceState {
             origin: Origin::Runtime,
             active: 0,
             inactive: 0,
+            persistent: 0,
             stats: Stats::default(),
             counted,
             local: false,
