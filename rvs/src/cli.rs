@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use rvs_config::{InterfaceName, Method, Name, Scheduler, ServiceKey, Weight};
+use rvs_config::{InterfaceName, Method, Name, Scheduler, ServiceKey, Tunnel, Weight};
 
 /// RVS, the Rust Virtual Server: layer-4 load balancing in the kernel.
 #[derive(Debug, Parser)]
@@ -103,6 +103,18 @@ pub(crate) enum Ask {
         #[arg(long)]
         follow: bool,
     },
+    /// The time-outs, or set some until the next reload
+    Timeouts {
+        /// Like tcp.established=1h
+        #[arg(value_name = "NAME=TIME", value_parser = setting)]
+        settings: Vec<(String, String)>,
+    },
+    /// The knobs, or turn some until the next reload
+    Knobs {
+        /// Like drop_entry=1, or drop_entry=default
+        #[arg(value_name = "NAME=VALUE", value_parser = setting)]
+        settings: Vec<(String, String)>,
+    },
     /// Add, change or remove a virtual service
     #[command(subcommand)]
     Service(Service),
@@ -128,11 +140,8 @@ pub(crate) enum Ask {
 pub(crate) enum Service {
     /// Add a virtual service
     Add {
-        #[arg(help = "Like tcp://10.0.0.100:80 or udp://[2001:db8::1]:53")]
+        #[arg(help = "Like tcp://10.0.0.100:80, udp://[2001:db8::1]:53 or fwmark://7")]
         address: ServiceKey,
-        /// rr, wrr, lc or wlc
-        #[arg(long, short, default_value_t)]
-        scheduler: Scheduler,
         /// A name for people
         #[arg(long)]
         name: Option<String>,
@@ -142,20 +151,77 @@ pub(crate) enum Service {
         /// A real server to begin with (may be repeated)
         #[arg(long = "server", value_name = "ADDRESS")]
         servers: Vec<String>,
+        #[command(flatten)]
+        options: ServiceOptions,
     },
     /// Change a virtual service
     Set {
         /// By address or name
         service: String,
-        /// rr, wrr, lc or wlc
-        #[arg(long, short)]
-        scheduler: Scheduler,
+        #[command(flatten)]
+        options: ServiceOptions,
     },
     /// Remove a virtual service and its servers
     Remove {
         /// By address or name
         service: String,
     },
+}
+
+/// How a service treats its clients. What is not given is the default, or stays.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct ServiceOptions {
+    /// rr, wrr, lc, wlc (the default), dh, sh, lblc, lblcr, sed, nq, mh, fo, ovf, twos or none
+    #[arg(long, short)]
+    pub(crate) scheduler: Option<Scheduler>,
+    /// The scheduler's flags, like sh-port,sh-fallback; or none
+    #[arg(long, short = 'b', value_name = "FLAGS")]
+    pub(crate) flags: Option<String>,
+    /// Clients come back to the same server within this time [300s if without]; or none
+    #[arg(long, short, value_name = "TIME", num_args = 0..=1, default_missing_value = "300s")]
+    pub(crate) persistence: Option<String>,
+    /// Which clients are one to persistence: 255.255.255.0 or /24, for IPv6 /64; or none
+    #[arg(long, short = 'M', value_name = "MASK")]
+    pub(crate) netmask: Option<String>,
+    /// What tells the clients of persistence apart: sip; or none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Option<String>,
+    /// Schedule every datagram anew (=no to undo)
+    #[arg(long, short, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) one_packet: Option<bool>,
+    /// Let the UDP flows of a removed server go to another at once (=no to undo)
+    #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true, default_missing_value = "yes", value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) move_udp: Option<bool>,
+    /// A time-out of its own, like tcp.established=1h or udp=default (may be repeated)
+    #[arg(long = "timeout", value_name = "NAME=TIME", value_parser = setting)]
+    pub(crate) timeouts: Vec<(String, String)>,
+    /// For a firewall mark: packets that belong to it, like tcp://10.0.0.0/24:80-90 (may be repeated); or none
+    #[arg(long = "match", value_name = "RULE")]
+    pub(crate) rules: Vec<String>,
+}
+
+/// What a real server has besides address and method. What is not given is the default, or stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct ServerOptions {
+    /// Its share; 0 for no new connections
+    #[arg(long, short)]
+    pub(crate) weight: Option<Weight>,
+    /// For the method tunnel: ipip, gue:PORT, gue:PORT:csum, gue:PORT:remcsum, gre or gre:csum
+    #[arg(long)]
+    pub(crate) tunnel: Option<Tunnel>,
+    /// With so many connections it takes no more; 0 for no limit
+    #[arg(long, short = 'x', value_name = "NUMBER")]
+    pub(crate) upper_threshold: Option<u32>,
+    /// With fewer connections it takes them again; 0 for three quarters of the upper threshold
+    #[arg(long, short = 'y', value_name = "NUMBER")]
+    pub(crate) lower_threshold: Option<u32>,
+}
+
+/// A name and what it is set to.
+fn setting(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("{text:?} is not of the form NAME=VALUE"))
 }
 
 #[derive(Debug, Subcommand)]
@@ -169,23 +235,20 @@ pub(crate) enum Server {
         /// nat, tunnel or direct [default: that of the service's other servers, or direct]
         #[arg(long, short)]
         method: Option<Method>,
-        /// Its share; 0 for no new connections
-        #[arg(long, short, default_value_t)]
-        weight: Weight,
+        #[command(flatten)]
+        options: ServerOptions,
     },
-    /// Change a real server's weight or method
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    /// Change a real server
     Set {
         /// The service, by address or name
         service: String,
         /// The server
         server: String,
         /// nat, tunnel or direct
-        #[arg(long, short, group = "change")]
+        #[arg(long, short)]
         method: Option<Method>,
-        /// Its share; 0 for no new connections
-        #[arg(long, short, group = "change")]
-        weight: Option<Weight>,
+        #[command(flatten)]
+        options: ServerOptions,
     },
     /// Give a real server no new connections; those it has go on
     Drain {

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use rvs_config::ServiceKey;
+use rvs_config::{ServiceKey, Timeouts};
 use rvs_control::client::Method;
 use rvs_control::client::{Client, ClientError, Reply};
 use rvs_control::wire;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Ask, Server, Service};
 use crate::selection::Selection;
+use crate::settings;
 use crate::show::{self, Form};
 
 /// Does a command and prints what it says.
@@ -120,6 +121,15 @@ async fn answer(
             };
             change(client, (Method::POST, path, None), form, out).await
         }
+        Ask::Timeouts { settings } => {
+            let body = (!settings.is_empty()).then(|| settings::timeouts_patch(settings));
+            let show = |timeouts: &Timeouts| show::timeouts(timeouts);
+            set_or_view(client, "/v1/timeouts", body, form, out, show).await
+        }
+        Ask::Knobs { settings } => {
+            let body = (!settings.is_empty()).then(|| settings::knobs_patch(settings));
+            set_or_view(client, "/v1/knobs", body, form, out, show::knobs).await
+        }
         Ask::Reload => {
             let reply = client.call(Method::POST, "/v1/reload", None::<&()>).await?;
             let text = |done: &wire::Done| match done.changes {
@@ -151,27 +161,35 @@ async fn service_request(client: &Client, command: &Service) -> Result<RequestPa
     Ok(match command {
         Service::Add {
             address,
-            scheduler,
             name,
             method,
             servers,
+            options,
         } => {
             let servers: Vec<Value> = servers
                 .iter()
                 .map(|server| json!({ "address": server }))
                 .collect();
-            let mut body = json!({
-                "address": address, "scheduler": scheduler, "method": method, "servers": servers,
-            });
-            if let (Some(name), Some(body)) = (name, body.as_object_mut()) {
-                body.insert("name".to_owned(), json!(name));
+            let mut body = json!({});
+            // What is null is left out.
+            wire::merge(&mut body, Value::Object(settings::service_patch(options)));
+            if let Some(body) = body.as_object_mut() {
+                body.insert("address".to_owned(), json!(address));
+                body.insert("method".to_owned(), json!(method));
+                body.insert("servers".to_owned(), json!(servers));
+                if let Some(name) = name {
+                    body.insert("name".to_owned(), json!(name));
+                }
             }
             (Method::POST, "/v1/services".to_owned(), Some(body))
         }
-        Service::Set { service, scheduler } => {
-            let body = json!({ "scheduler": scheduler });
+        Service::Set { service, options } => {
+            let body = settings::service_patch(options);
+            if body.is_empty() {
+                return Err(nothing_to_change());
+            }
             let path = service_path(find(client, service).await?);
-            (Method::PUT, path, Some(body))
+            (Method::PATCH, path, Some(Value::Object(body)))
         }
         Service::Remove { service } => {
             let path = service_path(find(client, service).await?);
@@ -186,29 +204,33 @@ async fn server_request(client: &Client, command: &Server) -> Result<RequestPart
             service,
             server,
             method,
-            weight,
+            options,
         } => {
             let path = service_path(find(client, service).await?);
             let method = match method {
                 Some(method) => *method,
+                // Who names a kind of tunnel means a tunnel.
+                None if options.tunnel.is_some() => rvs_config::Method::Tunnel,
                 None => usual_method(&client.get(&path).await?),
             };
-            let body = json!({ "address": server, "method": method, "weight": weight });
+            let mut body = json!(settings::server_change(Some(method), *options));
+            if let Some(body) = body.as_object_mut() {
+                body.insert("address".to_owned(), json!(server));
+            }
             (Method::POST, format!("{path}/servers"), Some(body))
         }
         Server::Set {
             service,
             server,
             method,
-            weight,
+            options,
         } => {
-            let body = json!(wire::ServerChange {
-                weight: *weight,
-                method: *method,
-                ..wire::ServerChange::default()
-            });
+            let change = settings::server_change(*method, *options);
+            if change == wire::ServerChange::default() {
+                return Err(nothing_to_change());
+            }
             let path = server_path(find(client, service).await?, server);
-            (Method::PUT, path, Some(body))
+            (Method::PATCH, path, Some(json!(change)))
         }
         Server::Drain { service, server } => {
             let path = server_path(find(client, service).await?, server);
@@ -218,6 +240,13 @@ async fn server_request(client: &Client, command: &Server) -> Result<RequestPart
             let path = server_path(find(client, service).await?, server);
             (Method::DELETE, path, None)
         }
+    })
+}
+
+fn nothing_to_change() -> ClientError {
+    ClientError::Refused(wire::Refusal {
+        error: "nothing to change: name an option (--help shows them)".to_owned(),
+        code: wire::Code::Invalid,
     })
 }
 
@@ -259,6 +288,24 @@ async fn change(
 ) -> Result<(), ClientError> {
     let reply = client.call(method, &path, body.as_ref()).await?;
     print(&reply, form, out, |_: &Value| String::new())
+}
+
+/// Changes something and says nothing, or shows it.
+async fn set_or_view<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    body: Option<Value>,
+    form: Form,
+    out: &mut impl Write,
+    text: impl Fn(&T) -> String,
+) -> Result<(), ClientError> {
+    match body {
+        None => view(client, path, form, out, text).await,
+        body => {
+            let request = (Method::PATCH, path.to_owned(), body);
+            change(client, request, form, out).await
+        }
+    }
 }
 
 /// Asks for a document and shows it.

@@ -14,6 +14,7 @@ mod remote_table;
 mod selection;
 #[cfg(test)]
 mod served;
+mod settings;
 mod show;
 mod top;
 

@@ -4,7 +4,7 @@ mod grid;
 #[cfg(test)]
 mod tests;
 
-use rvs_config::{Timer, timeout_text};
+use rvs_config::{ServiceOptions, Timeouts, Timer, timeout_text};
 use rvs_control::wire::{Adoption, Connections, Counter, Origin, Server, Service, Stats, Status};
 use serde_json::Value;
 
@@ -118,7 +118,7 @@ pub(crate) fn services(services: &[Service]) -> String {
         grid.row([
             service.address.to_string(),
             service.name.clone().unwrap_or_else(|| "-".to_owned()),
-            service.options.scheduler.to_string(),
+            scheduler(&service.options),
             servers.count().to_string(),
             service.active.to_string(),
             service.inactive.to_string(),
@@ -127,6 +127,54 @@ pub(crate) fn services(services: &[Service]) -> String {
         ]);
     }
     grid.text()
+}
+
+/// The scheduler, and whatever else is not as usual, in ipvsadm's words where it has some.
+fn scheduler(options: &ServiceOptions) -> String {
+    let mut words = vec![options.scheduler.to_string()];
+    let flags = options.scheduler_flags.names(options.scheduler);
+    if !flags.is_empty() {
+        words.push(flags.join(","));
+    }
+    if let Some(persistence) = options.persistence {
+        words.push(format!("persistent {}", persistence.timeout));
+        words.extend(persistence.netmask.map(|mask| format!("mask {mask}")));
+        words.extend(persistence.engine.map(|engine| format!("pe {engine}")));
+    }
+    for (word, said) in [
+        ("ops", options.one_packet),
+        ("move-udp", options.move_udp),
+        ("timeouts", !options.timeouts.is_empty()),
+    ] {
+        if said {
+            words.push(word.to_owned());
+        }
+    }
+    if !options.rules.is_empty() {
+        words.push(format!("match {}", options.rules.len()));
+    }
+    words.join(" ")
+}
+
+/// A line for each time-out.
+pub(crate) fn timeouts(timeouts: &Timeouts) -> String {
+    let mut grid = Grid::new([("Name", Side::Left), ("Time", Side::Left)]);
+    for timer in Timer::all() {
+        grid.row([timer.path(), timeout_text(timeouts.get(timer))]);
+    }
+    grid.body()
+}
+
+/// A line for each knob.
+pub(crate) fn knobs(knobs: &Value) -> String {
+    let mut grid = Grid::new([("Name", Side::Left), ("Value", Side::Left)]);
+    for (name, value) in knobs.as_object().into_iter().flatten() {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        grid.row([name.clone(), text]);
+    }
+    grid.body()
 }
 
 /// A line for each server.

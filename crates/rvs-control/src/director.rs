@@ -13,8 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use rvs_config::{
-    Compat, Config, Knobs, OwnTimeouts, Persistence, PersistenceTimeout, Server, Service,
-    ServiceError, ServiceKey, ServiceOptions, Services, Timeouts, Weight,
+    Compat, Config, Knobs, Persistence, PersistenceTimeout, Server, Service, ServiceError,
+    ServiceKey, ServiceOptions, Services, Timeouts, Weight,
 };
 
 pub use error::RequestError;
@@ -318,9 +318,16 @@ impl Director {
         Ok(())
     }
 
-    /// Changes some timeouts until the next reload.
-    pub fn set_timeouts(&mut self, changed: &OwnTimeouts) {
-        let timeouts = self.settings.timeouts.with(changed);
+    /// Changes timeouts until the next reload. Null restores a default.
+    pub fn change_timeouts(&mut self, change: serde_json::Value) -> Result<Timeouts, RequestError> {
+        let defaults = Timeouts::defaults(self.settings.compat);
+        let timeouts = wire::patched(&self.settings.timeouts, &defaults, change)
+            .map_err(RequestError::Options)?;
+        self.set_timeouts(timeouts);
+        Ok(timeouts)
+    }
+
+    fn set_timeouts(&mut self, timeouts: Timeouts) {
         if self.settings.timeouts != timeouts {
             self.forwarding.set_timeouts(&timeouts);
             self.settings.timeouts = timeouts;
@@ -333,26 +340,11 @@ impl Director {
         self.settings.knobs
     }
 
-    /// Turns some knobs until the next reload; the change is a merge patch.
+    /// Turns some knobs until the next reload. Null restores a default.
     pub fn set_knobs(&mut self, change: serde_json::Value) -> Result<Knobs, RequestError> {
-        let mut document =
-            serde_json::to_value(self.settings.knobs).map_err(RequestError::Options)?;
-        if let (Some(known), Some(changed)) = (document.as_object(), change.as_object()) {
-            // What null restores is the profile's default.
-            let defaults = serde_json::to_value(Knobs::defaults(self.settings.compat))
-                .map_err(RequestError::Options)?;
-            let mut patched = known.clone();
-            for (name, value) in changed {
-                let value = if value.is_null() {
-                    defaults.get(name).cloned().unwrap_or_default()
-                } else {
-                    value.clone()
-                };
-                patched.insert(name.clone(), value);
-            }
-            document = serde_json::Value::Object(patched);
-        }
-        let knobs = serde_json::from_value(document).map_err(RequestError::Options)?;
+        let defaults = Knobs::defaults(self.settings.compat);
+        let knobs = wire::patched(&self.settings.knobs, &defaults, change)
+            .map_err(RequestError::Options)?;
         self.turn(knobs, self.settings.compat);
         Ok(knobs)
     }
@@ -418,8 +410,7 @@ impl Director {
         let actual = self.forwarding.services();
         self.names_are_free(&config.services, &actual)?;
         let changes = self.carry_out(&reconcile(&config.services, &actual))?;
-        let timeouts = &config.director.timeouts;
-        self.set_timeouts(&OwnTimeouts::difference(timeouts, &self.settings.timeouts));
+        self.set_timeouts(config.director.timeouts);
         self.turn(config.director.knobs, config.director.compat);
         self.settings = config.director;
         self.take_over(config.services);

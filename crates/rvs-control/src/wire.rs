@@ -242,6 +242,31 @@ pub fn merge(document: &mut Value, patch: Value) {
     }
 }
 
+/// The document after the change, where null restores what `defaults` says.
+pub fn patched<T: Serialize + serde::de::DeserializeOwned>(
+    document: &T,
+    defaults: &T,
+    mut change: Value,
+) -> Result<T, serde_json::Error> {
+    fill(&mut change, &serde_json::to_value(defaults)?);
+    let mut document = serde_json::to_value(document)?;
+    merge(&mut document, change);
+    serde_json::from_value(document)
+}
+
+/// Puts the defaults in the place of nulls.
+fn fill(change: &mut Value, defaults: &Value) {
+    if change.is_null() {
+        change.clone_from(defaults);
+    } else if let (Some(fields), Some(defaults)) = (change.as_object_mut(), defaults.as_object()) {
+        for (name, value) in fields {
+            if let Some(default) = defaults.get(name) {
+                fill(value, default);
+            }
+        }
+    }
+}
+
 /// `PUT` or `PATCH` of `.../servers/{server}`: what is left out stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -502,6 +527,60 @@ impl Server {
             } else {
                 rates.rates(Subject::Server(service, address))
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn merge_patches_of_the_rfc() {
+        for (mut document, patch, result) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (
+                json!({"a": "b"}),
+                json!({"b": "c"}),
+                json!({"a": "b", "b": "c"}),
+            ),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
+            (json!({"a": "foo"}), json!("bar"), json!("bar")),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
+        ] {
+            merge(&mut document, patch);
+            assert_eq!(document, result);
+        }
+    }
+
+    #[test]
+    fn null_restores_a_default() {
+        let defaults = json!({"a": 1, "b": {"c": 2, "d": 3}});
+        let document = json!({"a": 5, "b": {"c": 6, "d": 7}});
+        for (change, result) in [
+            (json!({"a": null}), json!({"a": 1, "b": {"c": 6, "d": 7}})),
+            (
+                json!({"b": {"c": null}}),
+                json!({"a": 5, "b": {"c": 2, "d": 7}}),
+            ),
+            (json!({"b": null}), json!({"a": 5, "b": {"c": 2, "d": 3}})),
+            (
+                json!({"x": null, "a": 8}),
+                json!({"a": 8, "b": {"c": 6, "d": 7}}),
+            ),
+        ] {
+            assert_eq!(patched(&document, &defaults, change).ok(), Some(result));
         }
     }
 }

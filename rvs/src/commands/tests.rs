@@ -95,6 +95,41 @@ fn changes_say_nothing_and_do_it() {
 }
 
 #[test]
+fn options_are_set_and_shown() {
+    let served = Served::start(WEB);
+    for line in [
+        "service add tcp://10.0.0.103:0 -s mh -b mh-port -p 60 -M /24 --name every --server 10.1.0.21",
+        "service add fwmark://7 --match tcp://10.0.0.0/24:80 --match any://10.0.1.1 -s none",
+        "service add udp://10.0.0.104:53 -o --move-udp --timeout udp=9 -p -M none --engine none",
+        "server add fwmark://7 10.1.0.30 --tunnel gue:6080 -x 10 -y 5 -w 7",
+        "server set fwmark://7 10.1.0.30 -x 20",
+        "service set web -p 1m --timeout tcp.close=5",
+        "service set web -p none -s sh -b sh-fallback",
+        "timeouts tcp.established=1h udp=5",
+        "timeouts udp=default",
+        "knobs drop_packet=3 sloppy_tcp=true lblc_expiration=1h",
+        "knobs drop_packet=default",
+    ] {
+        assert_eq!(rvs(&served, line), "", "{line}");
+    }
+    insta::assert_snapshot!("options", rvs(&served, "services"));
+    insta::assert_snapshot!("tunnels", rvs(&served, "servers fwmark://7"));
+    insta::assert_snapshot!("timeouts", rvs(&served, "timeouts"));
+    insta::assert_snapshot!("knobs", rvs(&served, "knobs"));
+    let mark: Value =
+        serde_json::from_str(&rvs(&served, "servers fwmark://7 --json")).expect("a document");
+    let server = &mark["servers"][0];
+    assert_eq!(
+        [
+            &server["tunnel"],
+            &server["upper_threshold"],
+            &server["lower_threshold"]
+        ],
+        [&json!("gue:6080"), &json!(20), &json!(5)]
+    );
+}
+
+#[test]
 fn refusals_are_one_line() {
     let served = Served::start(WEB);
     for (line, message) in [
@@ -122,6 +157,31 @@ fn refusals_are_one_line() {
             "server set web 10.1.0.22:8080 --method direct",
             "the real server 10.1.0.22:8080 of tcp://10.0.0.100:80 needs the service's port, since direct does not rewrite ports",
         ),
+        (
+            "service set web",
+            "nothing to change: name an option (--help shows them)",
+        ),
+        (
+            "server set web 10.1.0.22:8080",
+            "nothing to change: name an option (--help shows them)",
+        ),
+        (
+            "service set web -b mh-port",
+            "the scheduler flag \"mh-port\" is mh's: the scheduler is wrr",
+        ),
+        (
+            "service set web --one-packet",
+            "one_packet is for UDP, which tcp://10.0.0.100:80 does not take",
+        ),
+        (
+            "service add tcp://10.0.0.103:0",
+            "the request's body: tcp://10.0.0.103:0 is every port of its address, which needs persistence",
+        ),
+        (
+            "timeouts tcp.nosuch=5",
+            "tcp has no state \"nosuch\" (known: none, established, syn_sent, syn_recv, fin_wait, time_wait, close, close_wait, last_ack, listen, synack)",
+        ),
+        ("knobs drop_entry=4", "4 is not one of 0, 1, 2, 3"),
         (
             "server drain web 10.1.0.99",
             "tcp://10.0.0.100:80 has no real server 10.1.0.99:80",

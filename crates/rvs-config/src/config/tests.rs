@@ -30,8 +30,8 @@ fn the_example() {
         config.director, defaults.director,
         "the example shows the defaults"
     );
-    let [web, names, mixed] = config.services.as_slice() else {
-        panic!("three services")
+    let [web, names, mixed, back, sip, datagrams, every, mark] = config.services.as_slice() else {
+        panic!("eight services")
     };
     assert_eq!(web.name(), Some("web"));
     assert_eq!(
@@ -39,8 +39,37 @@ fn the_example() {
             .iter()
             .map(|server| server.weight().get())
             .collect::<Vec<_>>(),
-        [1, 3, 0]
+        [1, 3, 0, 1]
     );
+    assert_eq!(
+        web.servers()
+            .last()
+            .map(|server| server.thresholds().upper()),
+        Some(1000)
+    );
+    let persistence = back.options().persistence.expect("persistence");
+    assert_eq!(
+        (persistence.timeout.as_secs(), persistence.netmask),
+        (600, "255.255.255.0".parse().ok())
+    );
+    assert_eq!(back.options().scheduler_flags, SchedulerFlags::SECOND);
+    assert_eq!(
+        back.options().timeouts.get(Timer::TcpEstablished),
+        Some(Duration::from_secs(3600))
+    );
+    assert_eq!(
+        sip.options().persistence.and_then(|it| it.engine),
+        Some(Engine::Sip)
+    );
+    assert!(sip.options().move_udp && datagrams.options().one_packet);
+    let tunnels: Vec<String> = datagrams
+        .servers()
+        .iter()
+        .map(|server| server.tunnel().to_string())
+        .collect();
+    assert_eq!(tunnels, ["gue:6080:csum", "gre"]);
+    assert_eq!(every.servers().first().map(Server::port), Some(0));
+    assert_eq!(mark.options().rules.len(), 3);
     assert!(
         web.servers()
             .iter()
@@ -129,6 +158,131 @@ f:28:82: port 0: the real server 10.1.0.22:0 of tcp://10.0.0.100:80 needs a port
 f:31:11: service.protocol is missing: the address is written in parts
 f:32:8: 70000 is not a port from 0 to 65535
 f:34:3: unknown key "services" (did you mean "service"?)"#;
+    assert_eq!(messages(text), expected);
+}
+
+#[test]
+fn every_error_of_options_and_knobs() {
+    let text = r#"[director]
+interfaces = ["eth0"]
+conntrack = 1
+sync_ports = 1
+drop_entri = 1
+drop_entry = 4
+secure_tcp = "3"
+conn_reuse_mode = -1
+sloppy_tcp = 2
+pmtu_disc = "yes"
+amemthresh = 2147483648
+mh_table_size = 65536
+lblc_expiration = 0
+timeouts = { sctp = { closing = 1 }, icmp = 2 }
+
+[[service]]
+address = "tcp://10.0.0.1:0"
+
+[[service]]
+address = "tcp://10.0.0.1:80"
+scheduler = "rr"
+scheduler_flags = ["sh-port", "flag-4", 3]
+persistence = true
+
+[[service]]
+address = "udp://10.0.0.1:53"
+persistence = { timeout = 0, netmask = "255.255.255", engine = "ftp", mask = 1 }
+one_packet = "no"
+timeouts.udp = 0
+
+[[service]]
+address = "tcp://10.0.0.1:53"
+one_packet = true
+
+[[service]]
+address = "tcp://10.0.0.2:53"
+move_udp = 1
+
+[[service]]
+address = "tcp://10.0.0.3:53"
+persistence = { engine = "sip" }
+
+[[service]]
+address = "udp://[2001:db8::1]:53"
+persistence = { netmask = "255.0.0.0" }
+
+[[service]]
+address = "sctp://10.0.0.4:53"
+timeouts.tcp.close = 5
+
+[[service]]
+address = "tcp://10.0.0.5:53"
+match = ["tcp://10.0.0.5"]
+
+[[service]]
+address = "fwmark://7"
+match = ["tcp:10.0.0.5", "tcp://[::1]", "udp://10.0.0.9-10.0.0.1"]
+
+[[service]]
+address = "fwmark6://8"
+match = ["tcp://10.0.0.5"]
+
+[[service]]
+address = "fwmark://0"
+
+[[service]]
+address = "tcp://10.0.0.6:80"
+method = "tunnel"
+servers = [
+    { address = "10.1.0.1", tunnel = "gue" },
+    { address = "10.1.0.2", tunnel = "gre:remcsum" },
+    { address = "10.1.0.3", tunnel = "gre", method = "nat" },
+    { address = "10.1.0.4", upper_threshold = 1, lower_threshold = 2 },
+    { address = "10.1.0.5", upper_threshold = -1 },
+    { address = "10.1.0.6", port = 65536 },
+    { address = "10.1.0.7", port = 0, method = "nat" },
+]
+"#;
+    let expected = r#"f:3:1: director.conntrack does not exist: connections through the director never enter netfilter's tracking
+f:4:1: director.sync_ports does not exist: connections are not synchronised with other directors yet
+f:5:1: unknown key "drop_entri" in director (did you mean "drop_entry"?)
+f:6:14: 4 is not one of 0, 1, 2, 3
+f:7:14: director.secure_tcp must be a whole number, not a string
+f:8:19: -1 is not one of 0, 1, 2, 3
+f:9:14: director.sloppy_tcp is 2 (known: true, false, 1, 0)
+f:10:13: director.pmtu_disc must be true or false, not a string
+f:11:14: 2147483648 is not a number from 0 to 2147483647
+f:12:17: 65536 is not the size of a Maglev table (known: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 65537, 131071)
+f:13:19: "0" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:14:23: unknown key "closing" in director.timeouts.sctp (did you mean "closed"?)
+f:14:38: unknown key "icmp" in director.timeouts (did you mean "tcp"?)
+f:17:11: tcp://10.0.0.1:0 is every port of its address, which needs persistence
+f:22:20: the scheduler flag "sh-port" is sh's: the scheduler is rr
+f:22:31: unknown scheduler flag "flag-4" (known: sh-fallback, sh-port, mh-fallback, mh-port, flag-1, flag-2, flag-3)
+f:22:41: each of service.scheduler_flags must be a string, not an integer
+f:23:15: service.persistence must be a time or a table { timeout = "5m", netmask = "255.255.255.0" }, not a boolean
+f:27:27: "0" is not a time of persistence from 1s to 31d, in seconds or with a unit like 300s, 5m, 1h
+f:27:40: "255.255.255" is not a netmask: for IPv4 255.255.255.0 or /24, for IPv6 /64 (1 to 128)
+f:27:64: unknown persistence engine "ftp" (known: sip)
+f:27:71: unknown key "mask" in service.persistence (did you mean "netmask"?)
+f:28:14: service.one_packet must be true or false, not a string
+f:29:16: "0" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:32:11: one_packet is for UDP, which tcp://10.0.0.1:53 does not take
+f:36:11: move_udp is for UDP, which tcp://10.0.0.2:53 does not take
+f:40:11: the persistence engine sip reads UDP, which tcp://10.0.0.3:53 does not take
+f:44:11: the netmask 255.0.0.0 of udp://[2001:db8::1]:53 is none for IPv6 clients
+f:48:11: the timeout tcp.close means nothing to sctp://10.0.0.4:53
+f:52:11: the match rule tcp://10.0.0.5 is for a service by firewall mark, which tcp://10.0.0.5:53 is not
+f:56:11: the match rule tcp://[::1] is of another address family than fwmark://7
+f:57:10: "tcp:10.0.0.5" is not of the form tcp://10.0.0.0/24:80-90, udp://10.0.0.1-10.0.0.9:53 or any://[2001:db8::/64]
+f:57:41: the range of addresses from 10.0.0.9 to 10.0.0.1 is empty
+f:60:11: the match rule tcp://10.0.0.5 is of another address family than fwmark6://8
+f:64:11: "fwmark://0" names no firewall mark: a number from 1 to 4294967295
+f:70:38: "gue" lacks the tunnel's port: something like gue:6080
+f:71:38: "gre:remcsum": remcsum is GUE's, gre has csum alone
+f:72:17: the real server 10.1.0.3:80 has the tunnel gre but the method nat
+f:73:17: the lower threshold 2 is above the upper threshold 1
+f:74:47: -1 is not a number from 0 to 2147483647
+f:75:36: 65536 is not a port from 0 to 65535
+f:76:17: port 0: the real server 10.1.0.7:0 of tcp://10.0.0.6:80 needs a port from 1 to 65535"#;
     assert_eq!(messages(text), expected);
 }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use rvs_config::{Knobs, OwnTimeouts, Service, Timeouts, Weight};
+use rvs_config::{Knobs, Service, Timeouts, Weight};
 use serde::Deserialize;
 
 use super::Context;
@@ -144,15 +144,12 @@ pub(super) async fn zero(State(context): State<Context>) -> Answer<Done> {
 
 pub(super) async fn set_timeouts(
     State(context): State<Context>,
-    Body(timeouts): Body<OwnTimeouts>,
+    Body(change): Body<serde_json::Value>,
 ) -> Answer<Timeouts> {
     let timeouts = context
         .director
-        .ask(move |director| {
-            director.set_timeouts(&timeouts);
-            director.timeouts()
-        })
-        .await?;
+        .ask(move |director| director.change_timeouts(change))
+        .await??;
     Ok(Json(timeouts))
 }
 

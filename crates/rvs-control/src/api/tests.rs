@@ -291,6 +291,17 @@ async fn options_are_merged() {
         (status, &timeouts["tcp"]["close"], &timeouts["udp"]),
         (200, &json!("7s"), &json!("30s"))
     );
+    let (status, timeouts) = served
+        .ask(
+            Method::PATCH,
+            "/v1/timeouts",
+            r#"{"tcp": {"close": null}, "udp": 5}"#,
+        )
+        .await;
+    assert_eq!(
+        (status, &timeouts["tcp"]["close"], &timeouts["udp"]),
+        (200, &json!("10s"), &json!("5s"))
+    );
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ fn equal_changes_are_no_events() {
     let wlc = ServiceOptions::new(Scheduler::Wlc);
     let change = wire::ServiceChange::of(&wlc, &["scheduler"]);
     director.set_service(key, change).expect("set");
-    director.set_timeouts(&OwnTimeouts::NONE);
+    director.set_timeouts(director.timeouts());
     director.set_scheduling(true);
     let change = wire::ServerChange {
         weight: Some(Weight::default()),
