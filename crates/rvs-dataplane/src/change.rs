@@ -25,6 +25,7 @@ impl Dataplane {
         if self.rows.service(&key).is_some() {
             return Err(ChangeError::ServiceExists(key));
         }
+        is_built(service.options())?;
         let limit = SERVICES;
         let index = self.rows.free_service(limit).ok_or(ChangeError::NoRoom {
             what: "service",
@@ -100,6 +101,7 @@ impl Dataplane {
         key: &ServiceKey,
         options: &ServiceOptions,
     ) -> Result<(), ChangeError> {
+        is_built(options)?;
         let row = self
             .rows
             .service_mut(key)
@@ -412,6 +414,15 @@ impl Dataplane {
             entry.members.swap(0);
         }
         self.rows.regions.retire(row.region);
+    }
+}
+
+/// Refuses what the programs would not do.
+fn is_built(options: &ServiceOptions) -> Result<(), ChangeError> {
+    if options.rules.is_empty() {
+        Ok(())
+    } else {
+        Err(ChangeError::NotBuilt("match rules"))
     }
 }
 
