@@ -56,6 +56,20 @@ pub(crate) fn status(status: &Status) -> String {
             false => "off: inactive here".to_owned(),
         },
     );
+    let defences = &status.defences;
+    if *defences != Default::default() {
+        let mut up = Vec::new();
+        if defences.drop_entry {
+            up.push("drop_entry".to_owned());
+        }
+        if defences.drop_rate > 0 {
+            up.push(format!("drop_packet (one in {})", defences.drop_rate));
+        }
+        if defences.secure_tcp {
+            up.push("secure_tcp".to_owned());
+        }
+        line("Defences", up.join(", "));
+    }
     line(
         "When stopped",
         match status.forwarding_on_stop.as_str() {

@@ -23,8 +23,17 @@ pub struct Sweep {
     pub cleared: u32,
     /// Returned: dead slots that remain.
     pub dead: u32,
+    /// [`Sweep::DEFEND`].
+    pub flags: u32,
+    /// Returned: connections and templates that the defence dropped.
+    pub dropped: u32,
     /// The reserved rest.
-    pub spare: [u32; 7],
+    pub spare: [u32; 5],
+}
+
+impl Sweep {
+    /// The defence `drop_entry` looks at these slots.
+    pub const DEFEND: u32 = 1;
 }
 
 /// The most slots in one slice: a quarter of a millisecond.

@@ -41,6 +41,7 @@ pub struct Director {
     now: SystemTime,
     rates: Estimator,
     events: Events,
+    defences: wire::Defences,
 }
 
 impl Director {
@@ -63,6 +64,7 @@ impl Director {
             now,
             rates: Estimator::new(&[], Stats::default()),
             events: Events::new(),
+            defences: wire::Defences::default(),
         };
         let adoption = adoption.into();
         director.note(What::Started { adoption });
@@ -95,6 +97,11 @@ impl Director {
     pub fn tick(&mut self, passed: Duration) {
         let tick = self.forwarding.tick();
         tracing::trace!(?tick, "tick");
+        let defences = tick.defences.into();
+        if self.defences != defences {
+            self.defences = defences;
+            self.note(What::DefencesChanged { defences });
+        }
         if self.rates.is_due(passed) {
             let services = self.forwarding.services();
             let whole = self.forwarding.totals().counted;
@@ -140,6 +147,7 @@ impl Director {
             interfaces: self.interfaces(),
             timeouts: self.settings.timeouts,
             knobs: self.settings.knobs,
+            defences: self.defences,
             stats: totals.shown.into(),
             counted: totals.counted.into(),
             rates: self.rates.rates(Subject::Whole),

@@ -55,6 +55,10 @@ pub enum What {
     },
     TimeoutsChanged,
     KnobsChanged,
+    DefencesChanged {
+        #[serde(flatten)]
+        defences: wire::Defences,
+    },
     SchedulingChanged {
         on: bool,
     },

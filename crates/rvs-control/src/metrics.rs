@@ -38,6 +38,17 @@ fn director(text: &mut Text, snapshot: &Snapshot) {
     text.sample("rvs_info", &labels, 1);
     text.gauge("rvs_start_time_seconds", "When the daemon started.");
     text.sample("rvs_start_time_seconds", &[], status.started);
+    text.gauge(
+        "rvs_defence",
+        "Whether a defence is in force; of drop_packet, one in how many new connections it drops.",
+    );
+    for (name, value) in [
+        ("drop_entry", u32::from(status.defences.drop_entry)),
+        ("drop_packet", status.defences.drop_rate),
+        ("secure_tcp", u32::from(status.defences.secure_tcp)),
+    ] {
+        text.sample("rvs_defence", &[("defence", name)], value);
+    }
     text.gauge("rvs_scheduling", "Whether new connections are taken.");
     text.sample("rvs_scheduling", &[], u8::from(status.scheduling));
     text.gauge("rvs_table_slots", "Slots of the connection tables.");

@@ -38,10 +38,33 @@ pub struct Status {
     pub interfaces: Vec<Interface>,
     pub timeouts: Timeouts,
     pub knobs: Knobs,
+    #[serde(default)]
+    pub defences: Defences,
     /// Over all services, also removed ones.
     pub stats: Stats,
     pub counted: Stats,
     pub rates: Rates,
+}
+
+/// Which of IPVS's three defences are in force at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defences {
+    /// Connections that say little for themselves end before their time.
+    pub drop_entry: bool,
+    /// `drop_packet`: one new connection in so many is dropped; 0 is none.
+    pub drop_rate: u32,
+    /// The server's word counts before the client's.
+    pub secure_tcp: bool,
+}
+
+impl From<rvs_dataplane::Defences> for Defences {
+    fn from(now: rvs_dataplane::Defences) -> Self {
+        Defences {
+            drop_entry: now.drop_entry,
+            drop_rate: now.drop_rate,
+            secure_tcp: now.secure_tcp,
+        }
+    }
 }
 
 /// What was found at the start.

@@ -26,6 +26,7 @@ pub mod checksum;
 pub mod connection;
 pub mod crc32c;
 pub mod decapsulate;
+mod defend;
 pub mod detour;
 pub mod director;
 pub mod express;

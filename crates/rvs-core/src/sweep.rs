@@ -11,6 +11,7 @@ use rvs_table::{Store, clear, elapsed, kill, pair_of, tag};
 
 use crate::{
     Tables,
+    defend::defend,
     room::is_idle,
     state,
     tables::{Connections4, Connections6, Step},
@@ -100,8 +101,14 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     if server.seen.load() != sweep.pass {
         server.seen.store(sweep.pass);
     }
-    if is_idle(tables, store, slot, now) && state::end(tables, store, slot, seen, now) {
-        sweep.expired += 1;
+    if is_idle(tables, store, slot, now) {
+        if state::end(tables, store, slot, seen, now) {
+            sweep.expired += 1;
+        }
+        return;
+    }
+    if sweep.flags & Sweep::DEFEND != 0 {
+        sweep.dropped += defend(tables, store, slot, seen);
     }
 }
 

@@ -12,6 +12,7 @@ mod coalesce;
 mod connections;
 mod dataplane;
 pub mod decapsulation;
+mod defence;
 mod detour;
 mod error;
 pub mod hops;
@@ -33,6 +34,7 @@ mod ways;
 mod wire;
 
 pub use dataplane::Dataplane;
+pub use defence::Defences;
 pub use error::{ChangeError, OpenError};
 pub use object::{OBJECT, join_programs};
 pub use state::{

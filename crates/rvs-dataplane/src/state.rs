@@ -142,6 +142,8 @@ pub struct Tick {
     pub swept: u64,
     /// Connections that ended by their timeout.
     pub expired: u64,
+    /// Which defences are in force.
+    pub defences: crate::Defences,
 }
 
 /// An interface, and what is attached to it.

@@ -27,6 +27,7 @@ impl Dataplane {
         let mut done = Tick::default();
         self.publish_due();
         self.follow_interfaces();
+        done.defences = self.defend();
         let mut left = SWEEP_PER_TICK;
         while left > 0 {
             let slots = if self.sweep.on_v6 {

@@ -113,6 +113,8 @@ pub struct World {
     pub icmp_burst: u32,
     /// Ticks for which the dead rest.
     pub quarantine: u32,
+    /// drop_packet: one new connection in so many is dropped; 0 is none.
+    pub drop_rate: u32,
     /// Whether connections are idle as soon as they are made.
     pub idle_at_once: bool,
     /// Whether the daemon takes packets that go the long way round.
@@ -129,6 +131,7 @@ impl World {
             flags: Settings::DEFAULTS,
             icmp_burst: 1000,
             quarantine: 1_000_000_000,
+            drop_rate: 0,
             idle_at_once: false,
             detours: false,
         }
@@ -270,6 +273,7 @@ impl World {
             self.flags
         });
         settings.ticks_per_second.store(250);
+        settings.drop_rate.store(self.drop_rate);
         settings.icmp_burst.store(self.icmp_burst);
         let seconds = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];
         for (word, seconds) in settings.timeouts.iter().zip(seconds) {

@@ -56,6 +56,7 @@ fn a_status() {
         }],
         timeouts: Timeouts::defaults(None),
         knobs: Knobs::defaults(None),
+        defences: rvs_control::wire::Defences::default(),
         stats: Stats::default(),
         counted: Stats::default(),
         rates: Rates::default(),

@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(begins(family));
         cases.push(secured(family));
         cases.push(told(family));
+        cases.extend(defended(family));
     }
     cases
 }
@@ -232,4 +233,39 @@ fn told(family: Family) -> Case {
             Step::passes(&elsewhere, Counter::PassNoService),
         ],
     )
+}
+
+/// `drop_packet`.
+fn defended(family: Family) -> Vec<Case> {
+    let at = |port| next(family, 6).flags("S").port(port);
+    let to = |port| request(&at(port), Method::Direct);
+    let refused = |port| Step::drops(&at(port), Counter::DropDefence);
+    let mut third = one(family, 6, Method::Direct);
+    third.drop_rate = 3;
+    let mut all = one(family, 6, Method::Direct);
+    all.drop_rate = 1;
+    vec![
+        Case::new(
+            name(
+                family,
+                "drop_packet: one new connection in three is dropped, and no other packet",
+            ),
+            &third,
+            vec![
+                to(40000).opens(0, 1, 0),
+                to(40000),
+                to(40001).opens(0, 2, 0),
+                refused(40002),
+                to(40002).opens(0, 3, 0),
+                request(&next(family, 6), Method::Direct),
+                to(40003).opens(0, 4, 0),
+                refused(40004),
+            ],
+        ),
+        Case::new(
+            name(family, "drop_packet at rate 1: no new connection"),
+            &all,
+            vec![refused(40000), refused(40000)],
+        ),
+    ]
 }

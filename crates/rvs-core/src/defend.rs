@@ -1,0 +1,124 @@
+//! The defence `drop_entry`: connections that say little for themselves end before their time (IPVS:
+//! `ip_vs_random_dropentry`). The daemon asks for it, in runs of slots that it draws by lot.
+
+use rvs_abi::{
+    SctpState, Service, Settings, Slot, TcpState, protocol,
+    slot::{Link, State},
+};
+use rvs_table::{Store, elapsed, pair_of, tag};
+
+use crate::{Tables, state, state::counts};
+
+/// Seconds without a packet after which a connection takes part in the lottery.
+const QUIET_SECONDS: u32 = 60;
+/// Who has sent more packets than this does not take part.
+const FEW_PACKETS: u32 = 8;
+
+/// Ends the connection whose request slot is `slot`, if it is to go, and with it the template that it
+/// alone kept. How many ended.
+#[inline(always)]
+pub(crate) fn defend<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    slot: &Slot<N, PAD>,
+    seen: u32,
+) -> u32 {
+    let now = tables.now();
+    let control = counts::control(
+        slot.head.control.load(),
+        slot.head.control_generation.load(),
+    );
+    let controlled = State(slot.head.state.load()).has(State::CONTROLLED);
+    if !goes(tables, store, slot, now) || !state::end(tables, store, slot, seen, now) {
+        return 0;
+    }
+    if !controlled || !is_spent::<T>(tables, control, N as u32) {
+        return 1;
+    }
+    let Some(template) = store.slot(control as u32) else {
+        return 1;
+    };
+    let seen = template.head.tag.load();
+    1 + u32::from(
+        u64::from(tag::generation(seen)) == control >> 32
+            && state::end(tables, store, template, seen, now),
+    )
+}
+
+/// Whether the slot that controlled a connection which was dropped controls no other and is worth nothing by itself.
+#[inline(always)]
+fn is_spent<T: Tables>(tables: &T, control: u64, words: u32) -> bool {
+    counts::controlling(tables, control, words).is_some_and(|head| {
+        let state = State(head.state.load());
+        head.controlled.load() == 0 && (!state.has(State::TEMPLATE) || !state.has(State::ASSURED))
+    })
+}
+
+/// Whether the connection is to go.
+#[inline(always)]
+fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    slot: &Slot<N, PAD>,
+    now: u32,
+) -> bool {
+    if slot.head.controlled.load() != 0 {
+        return false;
+    }
+    let state = State(slot.head.state.load());
+    let number = state.number();
+    let lottery = if state.has(State::TEMPLATE) {
+        if !is_once(tables, slot) {
+            return !state.has(State::ASSURED);
+        }
+        true
+    } else {
+        match Link(slot.head.link.load()).protocol() {
+            protocol::TCP => {
+                if number == TcpState::SynRecv as u32 || number == TcpState::SynAck as u32 {
+                    return true;
+                }
+                number == TcpState::Established as u32
+            }
+            protocol::SCTP => {
+                if number == SctpState::Init1 as u32 || number == SctpState::Init as u32 {
+                    return true;
+                }
+                number == SctpState::Established as u32
+            }
+            _ => true,
+        }
+    };
+    lottery && loses(tables, store, slot, now)
+}
+
+/// Whether a template is one of one-packet scheduling, which controls nothing.
+#[inline(always)]
+fn is_once<const N: usize, const PAD: usize, T: Tables>(tables: &T, slot: &Slot<N, PAD>) -> bool {
+    tables
+        .server(slot.head.server.load())
+        .and_then(|server| tables.service(server.service.load()))
+        .is_some_and(|service| service.flags.load() & Service::ONE_PACKET != 0)
+}
+
+/// The lottery: of the quiet ones with n packets, one in n goes.
+#[inline(always)]
+fn loses<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+    tables: &T,
+    store: &S,
+    slot: &Slot<N, PAD>,
+    now: u32,
+) -> bool {
+    let quiet = tables.settings().map_or(u32::MAX, |settings: &Settings| {
+        settings
+            .ticks_per_second
+            .load()
+            .saturating_mul(QUIET_SECONDS)
+    });
+    let packets = slot.head.packets.load();
+    (1..=FEW_PACKETS).contains(&packets)
+        && elapsed(now, slot.head.stamp.load(), quiet)
+        && pair_of(store, slot)
+            .is_none_or(|(_, reply, _)| elapsed(now, reply.head.stamp.load(), quiet))
+        && tables.random().checked_rem(packets) == Some(0)
+}

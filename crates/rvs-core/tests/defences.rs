@@ -1,0 +1,166 @@
+//! The defence drop_entry, over memory: who goes and who stays.
+
+use rvs_abi::{
+    Method, Settings,
+    slot::{Role, State},
+    sweep::Sweep,
+};
+use rvs_core::sweep;
+use rvs_fixtures::{Frame, Memory, Native, Recipe, Surroundings, World, place::Family};
+use rvs_table::tag;
+
+const SECOND: u32 = 250;
+
+fn tables(protocol: u8, change: impl FnOnce(World) -> World) -> Memory {
+    let world = World::new()
+        .service(Family::V4.vip(0), 80, protocol)
+        .server(0, Method::Direct)
+        .slots(4096);
+    change(world).memory(&Surroundings::default())
+}
+
+fn request(memory: &Memory, port: u16, protocol: u8, flags: &'static str) {
+    let (client, service) = ((Family::V4.client(), port), (Family::V4.vip(0), 80));
+    let packet = if protocol == 6 {
+        Recipe::tcp(client, service, flags)
+    } else {
+        Recipe::udp(client, service)
+    };
+    let routes = Frame::routes(&Surroundings::default());
+    let mut native = Native {
+        frame: Frame::new(&packet.frame(), routes),
+        memory,
+    };
+    native.direct();
+}
+
+/// Drops what is to go; how many.
+fn defend(memory: &Memory) -> u32 {
+    let slice = Sweep {
+        family: 4,
+        first: 0,
+        count: 4096,
+        pass: 1,
+        flags: Sweep::DEFEND,
+        ..Sweep::default()
+    };
+    sweep::sweep(memory, slice).dropped
+}
+
+fn wait(memory: &Memory, seconds: u32) {
+    memory.now.set(memory.now.get() + seconds * SECOND);
+}
+
+fn live(memory: &Memory) -> u32 {
+    let is_live = |slot: &&rvs_abi::Slot4| {
+        tag::state(slot.head.tag.load()) == tag::LIVE
+            && rvs_abi::slot::Link(slot.head.link.load()).role() == Role::Request
+    };
+    memory.slots4.iter().filter(is_live).count() as u32
+}
+
+#[test]
+fn half_open_connections_go_at_once_and_others_stay() {
+    let memory = tables(6, |world| world);
+    for port in 1000..1100 {
+        request(&memory, port, 6, "S");
+    }
+    for port in 2000..2100 {
+        request(&memory, port, 6, "S");
+        request(&memory, port, 6, "A");
+    }
+    for port in 3000..3010 {
+        request(&memory, port, 6, "S");
+        request(&memory, port, 6, "A");
+        request(&memory, port, 6, "FA");
+    }
+    assert_eq!(defend(&memory), 100);
+    let server = &memory.servers[0];
+    assert_eq!((server.active.load(), server.inactive.load()), (100, 10));
+    assert_eq!(defend(&memory), 0);
+}
+
+#[test]
+fn quiet_connections_with_n_packets_go_one_in_n() {
+    // Packets of each, and how many of a thousand go at once.
+    for (packets, expected) in [(1, 1000..=1000), (2, 420..=580), (8, 80..=180), (9, 0..=0)] {
+        let memory = tables(17, |world| world);
+        for port in 1000..2000 {
+            for _ in 0..packets {
+                request(&memory, port, 17, "");
+            }
+        }
+        wait(&memory, 59);
+        assert_eq!(
+            defend(&memory),
+            0,
+            "{packets} packets, not quiet for long enough"
+        );
+        wait(&memory, 1);
+        let dropped = defend(&memory);
+        assert!(expected.contains(&dropped), "{packets} packets: {dropped}");
+        assert_eq!(memory.servers[0].inactive.load(), 1000 - dropped);
+    }
+}
+
+#[test]
+fn an_established_connection_takes_part_once_it_is_quiet() {
+    let memory = tables(6, |world| world);
+    request(&memory, 1000, 6, "S");
+    request(&memory, 1000, 6, "A");
+    wait(&memory, 60);
+    let tries = (0..100).find(|_| defend(&memory) == 1);
+    assert!(tries.is_some());
+    assert_eq!(memory.servers[0].active.load(), 0);
+}
+
+#[test]
+fn a_half_open_connection_takes_its_template_along_unless_that_proved_itself() {
+    let persistent = |world: World| world.persistent(300 * SECOND);
+    let memory = tables(6, persistent);
+    request(&memory, 1000, 6, "S");
+    request(&memory, 1001, 6, "S");
+    assert_eq!(live(&memory), 3);
+    assert_eq!(defend(&memory), 3);
+    assert_eq!(memory.servers[0].persistent.load(), 0);
+
+    let memory = tables(6, persistent);
+    request(&memory, 1000, 6, "S");
+    request(&memory, 1000, 6, "A");
+    request(&memory, 1001, 6, "S");
+    assert_eq!(defend(&memory), 1);
+    assert_eq!(live(&memory), 2);
+    let assured = memory
+        .slots4
+        .iter()
+        .any(|slot| State(slot.head.state.load()).has(State::ASSURED));
+    assert!(assured);
+}
+
+#[test]
+fn under_a_flood_of_half_open_connections_a_client_is_served_all_the_time() {
+    // Every second a table's worth of SYNs, and drop_entry over a third of the table; without it the table is full.
+    let mut served = [0, 0];
+    for (defended, served) in [false, true].into_iter().zip(&mut served) {
+        let memory = tables(6, |mut world| {
+            world.quarantine = 1;
+            world.with(Settings::SECURE_TCP)
+        });
+        let mut port = 0_u16;
+        for second in 0..40_u16 {
+            for _ in 0..1500 {
+                port = port.wrapping_add(1);
+                request(&memory, 1024 + port % 60000, 6, "S");
+            }
+            let before = memory.servers[0].active.load();
+            request(&memory, 100 + second, 6, "S");
+            *served += u32::from(memory.servers[0].active.load() > before);
+            wait(&memory, 1);
+            if defended {
+                defend(&memory);
+            }
+        }
+    }
+    assert_eq!(served[1], 40, "defended: {served:?}");
+    assert!(served[0] < 20, "undefended: {served:?}");
+}
