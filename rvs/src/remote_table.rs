@@ -78,9 +78,12 @@ impl Table for RemoteTable {
                     serde_json::from_slice(line).map_err(ClientError::Body)?;
                 Ok(visit(connection_entry(connection))?)
             }))
-            .map_err(|error| match error {
-                ClientError::Reader(error) => TableError::Visitor(error.to_string()),
-                error => refused(error),
+            .map_err(|error| {
+                if let ClientError::Reader(error) = error {
+                    TableError::Visitor(error.to_string())
+                } else {
+                    refused(error)
+                }
             })
     }
 

@@ -27,7 +27,7 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow, payload: u32) -> u32
     if event == Event::CookieEcho || event == Event::CookieAck {
         // An ABORT behind these two is what counts (IPVS: `set_sctp_state`).
         let length = u32::from(half(chunk, 1));
-        let second = HEADER + (length + 3 & !3);
+        let second = HEADER + ((length + 3) & !3);
         if length >= 4
             && second + 4 <= payload
             && let Some([kind]) = packet.read::<1>(flow.transport + second)
