@@ -77,6 +77,7 @@ counters! {
     IcmpLimited, "icmp_limited", Note, "An ICMP error was due, but the limit was reached.";
     IcmpForward, "icmp_forward", Note, "An ICMP error was followed to its connection.";
     DirectReply, "direct_reply", Note, "A direct-routing or tunnel server's reply came through the director.";
+    LocalReply, "local_reply", Note, "A reply from a server, or to a client, on the director itself.";
     Reused, "reused", Note, "A closed connection made way for a new one with the same ports.";
     ServerGone, "server_gone", Note, "The connection's server was removed, and the connection with it.";
     TemplateInvalid, "template_invalid", Note, "A persistence template's server was removed, or takes no new connections; the client is scheduled anew.";

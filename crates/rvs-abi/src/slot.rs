@@ -168,6 +168,11 @@ impl State {
     pub const CONTROLLED: u32 = 1 << 14;
     /// An FTP control connection: what its packets say is read.
     pub const FTP: u32 = 1 << 16;
+    /// The client is on the director itself: what is for it goes to the host's own stack.
+    pub const LOCAL_CLIENT: u32 = 1 << 17;
+    /// The flags of connections whose packets the express way leaves to the whole one. (The state of a connection
+    /// that ended has every bit set.)
+    pub const WHOLE_WAY: u32 = Self::LOCAL_CLIENT;
 
     /// The same flags with another state number.
     #[inline(always)]

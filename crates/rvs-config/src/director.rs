@@ -25,6 +25,8 @@ pub struct Director {
     pub socket: PathBuf,
     /// Where the BPF file system is mounted.
     pub bpffs: PathBuf,
+    /// Whether clients on the director itself are served.
+    pub local_clients: bool,
     /// What becomes of the traffic when the daemon is stopped.
     pub forwarding_on_stop: ForwardingOnStop,
     /// Whose defaults hold.
@@ -46,6 +48,7 @@ impl Director {
             connections: TableSize::DEFAULT,
             connections_v6: TableSize::DEFAULT_V6,
             bpffs: PathBuf::from(Director::DEFAULT_BPFFS),
+            local_clients: false,
             forwarding_on_stop: ForwardingOnStop::Keep,
             compat: None,
             knobs: Knobs::defaults(None),

@@ -1,8 +1,11 @@
 //! The way of one packet through the director.
 
 use rvs_abi::{
-    AddressKey, Counter, Method, Role, Service, ServiceKey, Settings, family, fragment::way,
-    protocol, service::address, slot::Link,
+    AddressKey, Counter, Method, Role, Service, ServiceKey, Settings, family,
+    fragment::way,
+    protocol,
+    service::address,
+    slot::{Link, State},
 };
 
 use crate::{
@@ -69,6 +72,9 @@ pub fn newcomer<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 
 
 #[inline(always)]
 fn welcome<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
+    if flow.is_local() {
+        intent.state |= State::LOCAL_CLIENT;
+    }
     intent.service = path.service_of(flow);
     if intent.service == NONE {
         return returning_or_pass(path, flow);
@@ -138,7 +144,7 @@ pub fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
         Some(Method::Direct | Method::Tunnel | Method::Bypass) => path.request(flow, index),
         Some(Method::Local) | None => return pass(path, Counter::PassLocal),
     };
-    if outcome == Action::Transmit as u32 {
+    if outcome == Action::Transmit as u32 || outcome == Action::Pass as u32 {
         path.count(Counter::IcmpForward);
         return outcome;
     }

@@ -80,7 +80,7 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     };
     if tag::state(head.tag.load()) != tag::LIVE
         || !state::settled(flow, state, direction)
-        || state == state::RELEASED
+        || state & State::WHOLE_WAY != 0
         || (flow.is_tcp() && State(state).number() != 1)
     {
         return None;

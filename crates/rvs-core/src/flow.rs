@@ -52,6 +52,8 @@ impl Flow {
     pub const SEGMENTED: u8 = 4;
     /// A fragment beyond the first.
     pub const LATER_FRAGMENT: u8 = 8;
+    /// Sent by the director's own host: seen on the loopback interface or on its way out.
+    pub const LOCAL: u8 = 64;
 
     /// Whether the packet is IPv6.
     #[inline(always)]
@@ -63,6 +65,12 @@ impl Flow {
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
         self.protocol == protocol::TCP
+    }
+
+    /// Whether the packet was sent by the director's own host.
+    #[inline(always)]
+    pub fn is_local(&self) -> bool {
+        self.flags & Self::LOCAL != 0
     }
 
     /// The tuple by which the connection table knows it; `N` is 1 for IPv4, 4 for IPv6.

@@ -114,6 +114,16 @@ pub trait Packet {
 
     /// Sends the packet to the daemon's device `ifindex`, with `ticket` in the place of its link addresses.
     fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action;
+    /// Hands the packet to the host's own stack as what came in on the loopback interface: its source may be an
+    /// address of the host, which the stack refuses from everywhere else.
+    fn deliver(&mut self) -> Action {
+        Action::Pass
+    }
+
+    /// Lets the packet, which the host itself sent, go on where it was going, switched as it is now.
+    fn let_go(&mut self) -> Action {
+        Action::Pass
+    }
 
     /// Sends the packet back where it came from, link addresses exchanged.
     fn bounce(&mut self) -> Action;

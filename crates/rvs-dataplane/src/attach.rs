@@ -31,8 +31,8 @@ pub(crate) struct Interface {
     pub(crate) ifindex: u32,
 }
 
-/// Attaches a tc program to what comes in, or replaces the one that is there. `kind` tells the links
-/// of one instance apart.
+/// Attaches a tc program, or replaces the one that is there: to what goes out if the kind is [`OUT`], else to what
+/// comes in. `kind` tells the links of one instance apart.
 pub(crate) fn tc(
     program: &mut SchedClassifier,
     interface: &Interface,
@@ -61,7 +61,7 @@ pub(crate) fn tc(
         let id = program
             .attach_with_options(
                 name,
-                TcAttachType::Ingress,
+                side(kind),
                 TcAttachOptions::TcxOrder(LinkOrder::first()),
             )
             .map_err(|error| failed(&error))?;
@@ -82,11 +82,7 @@ pub(crate) fn tc(
                 ..NlOptions::default()
             };
             program
-                .attach_with_options(
-                    name,
-                    TcAttachType::Ingress,
-                    TcAttachOptions::Netlink(options),
-                )
+                .attach_with_options(name, side(kind), TcAttachOptions::Netlink(options))
                 .map_err(|error| failed(&error))?
         }
     };
@@ -190,26 +186,30 @@ pub(crate) fn keep_only(
     let Ok(entries) = fs::read_dir(links) else {
         return Ok(());
     };
-    let ours = |interface: &Interface| {
-        let tc = file(TC, interface);
-        let clsact = format!("{tc}{MARKER}");
-        let xdp = with_xdp
-            .contains(&interface.ifindex)
-            .then(|| file("xdp", interface));
-        [Some(tc), Some(clsact), xdp]
+    let both = |kind: &str, interface: &Interface| {
+        let link = file(kind, interface);
+        let marker = format!("{link}{MARKER}");
+        [link, marker]
     };
-    let keep: Vec<String> = wanted.iter().flat_map(ours).flatten().collect();
+    let mut keep = Vec::from(both(LOOPBACK, &loopback()));
+    for interface in wanted {
+        keep.extend(both(TC, interface));
+        keep.extend(both(OUT, interface));
+        if with_xdp.contains(&interface.ifindex) {
+            keep.push(file("xdp", interface));
+        }
+    }
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if keep.contains(&name) {
             continue;
         }
         unpin(&entry.path())?;
-        if name.ends_with(MARKER)
-            && let Some(interface) = name.trim_end_matches(MARKER).rsplit('-').next()
+        if let Some(name) = name.strip_suffix(MARKER)
+            && let Some(interface) = name.rsplit('-').next()
             && let Ok(ifindex) = interface.parse()
             && let Some(interface) = crate::links::name(ifindex)
-            && let Ok(filter) = filter(&interface, TC)
+            && let Ok(filter) = filter(&interface, if name.starts_with(OUT) { OUT } else { TC })
         {
             // It may be gone with a qdisc that somebody removed.
             let _ = aya::programs::links::Link::detach(filter);
@@ -218,8 +218,30 @@ pub(crate) fn keep_only(
     Ok(())
 }
 
+/// The loopback interface.
+pub(crate) fn loopback() -> Interface {
+    Interface {
+        name: "lo".to_owned(),
+        ifindex: rvs_abi::device::LOOPBACK,
+    }
+}
+
 /// The kind of the director's own tc links.
 pub(crate) const TC: &str = "tc";
+/// The kind of its links for what the host itself sends out.
+pub(crate) const OUT: &str = "out";
+/// The kind of its link on the loopback interface.
+pub(crate) const LOOPBACK: &str = "lo";
+
+/// Which way the packets go that a link of this kind shows.
+fn side(kind: &str) -> TcAttachType {
+    if kind == OUT {
+        TcAttachType::Egress
+    } else {
+        TcAttachType::Ingress
+    }
+}
+
 /// How the names of pins end that stand for a clsact filter.
 const MARKER: &str = "-clsact";
 
@@ -229,7 +251,7 @@ fn handle(kind: &str) -> TcHandle {
 }
 
 fn filter(name: &str, kind: &str) -> Result<SchedClassifierLink, OpenError> {
-    SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, handle(kind), None)
+    SchedClassifierLink::attached(name, side(kind), PRIORITY, handle(kind), None)
         .map_err(|_| OpenError::NoInterface(name.to_owned()))
 }
 

@@ -12,7 +12,7 @@ use crate::{
     coalesce::Waiting,
     detour::Detour,
     kernel, links,
-    object::{self, EXPRESS, INGRESS, Maps, Pins, Sizes},
+    object::{self, EXPRESS, INGRESS, INGRESS_L3, Maps, Pins, Sizes},
     programs,
     publish::Address,
     rows::Rows,
@@ -33,8 +33,12 @@ pub struct Dataplane {
     pub(crate) maps: Maps,
     pub(crate) rows: Rows,
     pub(crate) sizes: Sizes,
-    pins: Pins,
+    pub(crate) pins: Pins,
     pub(crate) interfaces: Vec<(Interface, bool)>,
+    /// Interfaces without link header, by index.
+    pub(crate) headless: Vec<u32>,
+    pub(crate) local_clients: bool,
+    pub(crate) local: crate::local::Attached,
     attach: Attach,
     pub(crate) addresses: BTreeMap<Address, u32>,
     /// When the address index is to be written.
@@ -93,6 +97,9 @@ impl Dataplane {
             sizes,
             pins,
             interfaces: Vec::new(),
+            headless: Vec::new(),
+            local_clients: director.local_clients,
+            local: crate::local::Attached::default(),
             attach: director.attach,
             addresses: BTreeMap::new(),
             addresses_due: None,
@@ -181,6 +188,7 @@ impl Dataplane {
     /// Stops forwarding: removes programs, links, tables and pins.
     pub fn detach(mut self) -> Result<(), OpenError> {
         drop(self.detour.take());
+        self.detach_local()?;
         for (interface, _) in &self.interfaces {
             attach::tc_detach(interface, &self.pins.links(), attach::TC)?;
         }
@@ -268,13 +276,18 @@ impl Dataplane {
         let links = self.pins.links();
         let mut with_xdp = Vec::new();
         for (interface, facts) in interfaces.iter().zip(facts) {
-            let tc = object::tc_program(&mut self.object, INGRESS)?;
+            let ingress = if facts.is_headless {
+                INGRESS_L3
+            } else {
+                INGRESS
+            };
+            let tc = object::tc_program(&mut self.object, ingress)?;
             attach::tc(tc, interface, &links, attach::TC)?;
             let wanted = match attach {
                 Attach::Tc => false,
                 Attach::Xdp => true,
                 // Virtual devices lose "checksum still to be filled in" with XDP, or gain nothing.
-                Attach::Auto => !facts.is_virtual,
+                Attach::Auto => !facts.is_virtual && !facts.is_headless,
             };
             if !wanted {
                 continue;
@@ -305,6 +318,11 @@ impl Dataplane {
             }
         }
         attach::keep_only(&links, &interfaces, &with_xdp)?;
+        let headless = interfaces.iter().zip(facts);
+        self.headless = headless
+            .filter(|(_, facts)| facts.is_headless)
+            .map(|(interface, _)| interface.ifindex)
+            .collect();
         self.interfaces = interfaces
             .into_iter()
             .map(|interface| {
@@ -312,7 +330,7 @@ impl Dataplane {
                 (interface, xdp)
             })
             .collect();
-        Ok(())
+        self.attach_local()
     }
 }
 

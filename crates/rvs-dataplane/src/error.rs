@@ -25,9 +25,14 @@ pub enum OpenError {
     /// No such interface.
     #[error("no interface {0}")]
     NoInterface(String),
-    /// Not an Ethernet interface.
-    #[error("interface {0} has no Ethernet header: only Ethernet interfaces are switched")]
-    NotEthernet(String),
+    /// An interface on which the director cannot sit.
+    #[error("interface {interface}: {reason}")]
+    Unsuitable {
+        /// The interface.
+        interface: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// Another director's program is on the interface.
     #[error(
         "interface {0} is served by another director: stop that one, or give each its own interfaces"

@@ -50,6 +50,16 @@ pub(crate) fn ifindex(name: &str) -> Result<u32, OpenError> {
     netdevice::name_to_index(&socket, name).map_err(|_| OpenError::NoInterface(name.to_owned()))
 }
 
+/// Writes a setting of this network namespace.
+pub(crate) fn write_sysctl(name: &str, value: &str) -> Result<(), OpenError> {
+    let path = Path::new("/proc/sys").join(name);
+    if fs::read_to_string(&path).is_ok_and(|old| old.trim() == value) {
+        return Ok(());
+    }
+    fs::write(&path, value)
+        .map_err(|error| OpenError::kernel(format!("writing {value} to {}", path.display()), error))
+}
+
 fn version() -> (u32, u32) {
     let release = uname().release().to_string_lossy().into_owned();
     let mut numbers = release

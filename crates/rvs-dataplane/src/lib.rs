@@ -19,6 +19,7 @@ pub mod hops;
 mod kernel;
 mod knobs;
 mod links;
+mod local;
 mod object;
 mod observe;
 mod options;

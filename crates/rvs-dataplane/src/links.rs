@@ -3,7 +3,9 @@
 use std::thread;
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkLayerType};
+use rtnetlink::packet_route::link::{
+    InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType,
+};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use crate::{OpenError, attach::Interface};
@@ -15,9 +17,11 @@ pub(crate) struct Facts {
     pub(crate) mac: [u8; 6],
     /// Made of software alone: veth, bridge, bond and the like.
     pub(crate) is_virtual: bool,
+    /// Without link header: tun, wireguard.
+    pub(crate) is_headless: bool,
 }
 
-/// Asks the kernel for the facts; refuses what is not Ethernet.
+/// Asks the kernel for the facts; refuses interfaces where the director would not see what it should.
 pub(crate) fn facts(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
     // A thread of its own: the caller may be inside a runtime, where another cannot run.
     thread::scope(|scope| scope.spawn(|| ask(interfaces)).join()).unwrap_or_else(|_| {
@@ -51,12 +55,16 @@ fn ask(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
                 .await
                 .map_err(|error| failed(std::io::Error::other(error)))?
                 .ok_or_else(|| OpenError::NoInterface(interface.name.clone()))?;
-            if link.header.link_layer_type != LinkLayerType::Ether {
-                return Err(OpenError::NotEthernet(interface.name.clone()));
+            if let Some(reason) = unsuitable(link.header.link_layer_type, &link.attributes) {
+                return Err(OpenError::Unsuitable {
+                    interface: interface.name.clone(),
+                    reason,
+                });
             }
             let mut facts = Facts {
                 mac: [0; 6],
                 is_virtual: false,
+                is_headless: link.header.link_layer_type == LinkLayerType::None,
             };
             for attribute in &link.attributes {
                 if let LinkAttribute::Address(address) = attribute
@@ -72,4 +80,45 @@ fn ask(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
         }
         Ok(all)
     })
+}
+
+/// Why the director cannot sit on an interface of this kind.
+fn unsuitable(layer: LinkLayerType, attributes: &[LinkAttribute]) -> Option<&'static str> {
+    if layer == LinkLayerType::Loopback {
+        return Some("clients on the director itself are served with local_clients = true");
+    }
+    if layer != LinkLayerType::Ether && layer != LinkLayerType::None {
+        return Some(
+            "only Ethernet interfaces, and tun and wireguard, which have no link header, are switched",
+        );
+    }
+    let infos = attributes.iter().filter_map(|attribute| {
+        if let LinkAttribute::LinkInfo(infos) = attribute {
+            Some(infos)
+        } else {
+            None
+        }
+    });
+    infos.flatten().find_map(|info| {
+        if let LinkInfo::Kind(InfoKind::Vrf) = info {
+            Some("what comes in for a VRF is seen on the interfaces in it: name those")
+        } else if let LinkInfo::PortKind(port) = info {
+            above(port)
+        } else {
+            None
+        }
+    })
+}
+
+/// Where the packets of an interface go that is part of another; nothing for a VRF, where they are still its own.
+fn above(port: &InfoPortKind) -> Option<&'static str> {
+    match port {
+        InfoPortKind::Bond => Some("it is part of a bond: name the bond"),
+        InfoPortKind::Bridge => Some("it is a port of a bridge: name the bridge"),
+        InfoPortKind::Other(kind) if kind == "team" => Some("it is part of a team: name the team"),
+        InfoPortKind::Other(kind) if kind == "openvswitch" => {
+            Some("it is a port of a switch: name the switch's own interface")
+        }
+        _ => None,
+    }
 }

@@ -31,6 +31,12 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 
 /// The director's tc program.
 pub(crate) const INGRESS: &str = "rvs_ingress";
+/// The same for interfaces without link header.
+pub(crate) const INGRESS_L3: &str = "rvs_ingress_l3";
+/// The director's tc program for what the host itself sends.
+pub(crate) const LOCAL: &str = "rvs_local";
+/// The same for interfaces without link header.
+pub(crate) const LOCAL_L3: &str = "rvs_local_l3";
 /// The director's XDP program.
 pub(crate) const EXPRESS: &str = "rvs_express";
 
@@ -250,7 +256,15 @@ pub(crate) fn check(directory: &Path, sizes: Sizes) -> Result<(), OpenError> {
 /// there. (Programs first: they name maps by descriptors, which close when the maps are taken.)
 pub(crate) fn load(directory: &Path, sizes: Sizes) -> Result<(Ebpf, Maps), OpenError> {
     let mut object = prepare(directory, sizes)?;
-    for name in [INGRESS, "rvs_sweep", "rvs_insert", "rvs_clock"] {
+    for name in [
+        INGRESS,
+        INGRESS_L3,
+        LOCAL,
+        LOCAL_L3,
+        "rvs_sweep",
+        "rvs_insert",
+        "rvs_clock",
+    ] {
         load_tc(&mut object, name)?;
     }
     join_programs(&mut object)?;

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use rvs_abi::Server as Entry;
+use rvs_abi::{Server as Entry, device::LOOPBACK};
 
 use crate::{
-    change::write_method, dataplane::Dataplane, hops::Hop, programs, rows::ServerRow, wire,
+    change::write_method, dataplane::Dataplane, hops::Hop, local::is_translated, programs,
+    rows::ServerRow, wire,
 };
 
 /// How long next hops are good without being confirmed, in seconds.
@@ -39,6 +40,7 @@ impl Dataplane {
                 entry.hop_valid_until.store(until);
             }
         }
+        self.follow_local();
     }
 }
 
@@ -59,8 +61,14 @@ pub(crate) fn write_hop(entry: &Entry, row: &ServerRow, hop: Option<&Hop>) {
     entry
         .flags
         .store(entry.flags.load() & !(0xff << 16) | family);
-    write_method(entry, row.server.method(), hop.local);
-    entry.hop_ifindex.store(hop.ifindex);
+    write_method(
+        entry,
+        row.server.method(),
+        hop.local && !is_translated(row, true),
+    );
+    entry
+        .hop_ifindex
+        .store(if hop.local { LOOPBACK } else { hop.ifindex });
     if let Some(macs) = hop.macs {
         for (word, bytes) in entry.hop_macs.iter().zip(macs.chunks_exact(4)) {
             word.store(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));

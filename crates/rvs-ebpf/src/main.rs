@@ -1,7 +1,8 @@
 //! The kernel side: binds `rvs-core` to BPF contexts and maps. It decides nothing itself.
 //!
 //! Programs: `rvs_ingress` (tc, the whole way), which goes on by a tail call to `rvs_newcomer`,
-//! `rvs_icmp_error` and `rvs_fragment` (each verified for itself, with a stack of its own); `rvs_express` (XDP, the express way),
+//! `rvs_icmp_error` and `rvs_fragment` (each verified for itself, with a stack of its own); `rvs_local`, the same for
+//! what the host itself sends; both once more, as `..._l3`, for interfaces without link header; `rvs_express` (XDP, the express way),
 //! `rvs_decapsulate` (tc, on tunnel-mode real servers), and three that user space runs itself
 //! (`BPF_PROG_TEST_RUN`): `rvs_sweep`, `rvs_insert`, `rvs_clock`.
 //!
@@ -26,7 +27,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::Counter;
-use rvs_core::{Action, decapsulate, director, express, fragments, persist};
+use rvs_core::{Action, Flow, decapsulate, director, express, fragments, persist};
 
 /// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
 /// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
@@ -37,7 +38,31 @@ const PACKET_HOST: u32 = 0;
 /// The director: everything that comes in on an interface.
 #[classifier]
 pub fn rvs_ingress(context: TcContext) -> i32 {
-    let mut path = skb::Skb::new(context.skb.skb);
+    ingress(context, skb::ETHERNET)
+}
+
+/// The director on an interface without link header (tun, wireguard).
+#[classifier]
+pub fn rvs_ingress_l3(context: TcContext) -> i32 {
+    ingress(context, 0)
+}
+
+/// The director for what the host itself sends: on the loopback interface (as it comes in) and on others (as it
+/// goes out).
+#[classifier]
+pub fn rvs_local(context: TcContext) -> i32 {
+    local(context, skb::ETHERNET)
+}
+
+/// `rvs_local` on an interface without link header.
+#[classifier]
+pub fn rvs_local_l3(context: TcContext) -> i32 {
+    local(context, 0)
+}
+
+#[inline(always)]
+fn ingress(context: TcContext, network: u32) -> i32 {
+    let path = skb::Skb::new(context.skb.skb);
     // Promiscuous interfaces and flooding switches show us frames for others.
     if path.packet_type() != PACKET_HOST {
         return NEXT;
@@ -46,49 +71,66 @@ pub fn rvs_ingress(context: TcContext) -> i32 {
         maps::count(Counter::PassTagged);
         return NEXT;
     }
-    let Some(flow) = maps::cleared_flow() else {
+    direct(context, network, 0)
+}
+
+#[inline(always)]
+fn local(context: TcContext, network: u32) -> i32 {
+    let mut path = skb::Skb::new(context.skb.skb);
+    if path.is_known() || path.is_tagged() {
+        return NEXT;
+    }
+    direct(context, network, Flow::LOCAL)
+}
+
+#[inline(always)]
+fn direct(context: TcContext, network: u32, flags: u8) -> i32 {
+    let Some(flow) = maps::new_flow(network, flags) else {
         return NEXT;
     };
+    let mut path = skb::Skb::of(context.skb.skb, flow);
     verdict(director::direct(&mut path, flow))
 }
 
 /// The director, where `rvs_ingress` found no connection.
 #[classifier]
 pub fn rvs_newcomer(context: TcContext) -> i32 {
-    let mut path = skb::Skb::new(context.skb.skb);
     let (Some(flow), Some(intent)) = (maps::flow(), maps::new_intent()) else {
         return NEXT;
     };
+    let mut path = skb::Skb::of(context.skb.skb, flow);
     verdict(director::newcomer(&mut path, flow, intent))
 }
 
 /// The director, where `rvs_newcomer` found a service with persistence.
 #[classifier]
 pub fn rvs_persist(context: TcContext) -> i32 {
-    let mut path = skb::Skb::new(context.skb.skb);
     let (Some(flow), Some(intent), Some(key)) = (maps::flow(), maps::intent(), maps::cleared_key())
     else {
         return NEXT;
     };
+    let mut path = skb::Skb::of(context.skb.skb, flow);
     verdict(persist::persist(&mut path, flow, intent, key))
 }
 
 /// The director, where `rvs_newcomer` or `rvs_persist` has decided.
 #[classifier]
 pub fn rvs_opened(context: TcContext) -> i32 {
-    let mut path = skb::Skb::new(context.skb.skb);
     let (Some(flow), Some(intent)) = (maps::flow(), maps::intent()) else {
         return NEXT;
     };
+    let mut path = skb::Skb::of(context.skb.skb, flow);
     verdict(director::opened(&mut path, flow, intent))
 }
 
 /// The director, where `rvs_ingress` found an ICMP error.
 #[classifier]
 pub fn rvs_icmp_error(context: TcContext) -> i32 {
-    let mut path = skb::Skb::new(context.skb.skb);
     match maps::flow() {
-        Some(flow) => verdict(director::icmp_error(&mut path, flow)),
+        Some(flow) => verdict(director::icmp_error(
+            &mut skb::Skb::of(context.skb.skb, flow),
+            flow,
+        )),
         None => NEXT,
     }
 }
@@ -96,9 +138,11 @@ pub fn rvs_icmp_error(context: TcContext) -> i32 {
 /// The director, where `rvs_ingress` found a fragment.
 #[classifier]
 pub fn rvs_fragment(context: TcContext) -> i32 {
-    let mut path = skb::Skb::new(context.skb.skb);
     match maps::flow() {
-        Some(flow) => verdict(fragments::fragment(&mut path, flow)),
+        Some(flow) => verdict(fragments::fragment(
+            &mut skb::Skb::of(context.skb.skb, flow),
+            flow,
+        )),
         None => NEXT,
     }
 }

@@ -56,7 +56,7 @@ static FRAGMENTS: LruHashMap<FragmentKey, FragmentNote> =
     LruHashMap::with_max_entries(rvs_abi::fragment::NOTES, 0);
 
 /// The flow of the packet at hand, off the stack. Programs of one CPU do not interrupt each other
-/// where they use it: all run in the receive softirq.
+/// where they use it: all run with softirqs off, and a packet that one sends on runs its next program after it.
 #[map]
 static FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 
@@ -100,11 +100,15 @@ pub fn settings() -> Option<&'static Settings> {
 }
 
 #[inline(always)]
-pub fn cleared_flow() -> Option<&'static mut Flow> {
+pub fn new_flow(network: u32, flags: u8) -> Option<&'static mut Flow> {
     let flow = FLOW.get_ptr_mut(0)?;
     // SAFETY: the value is this CPU's, and no other reference to it is alive.
     let flow = unsafe { &mut *flow };
-    *flow = Flow::default();
+    *flow = Flow {
+        network,
+        flags,
+        ..Flow::default()
+    };
     Some(flow)
 }
 

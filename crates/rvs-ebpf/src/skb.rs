@@ -6,36 +6,96 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
-        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
+        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
         bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_redir_neigh,
     },
     helpers::generated::{
         bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
-        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
 };
-use rvs_abi::Counter;
-use rvs_core::{Action, ChecksumChange, Hop, Packet, decapsulate::Decapsulator};
+use rvs_abi::{Counter, device::LOOPBACK};
+use rvs_core::{Action, ChecksumChange, Flow, Hop, Packet, decapsulate::Decapsulator};
 
 use crate::{maps, stages};
 
-const ETHERNET: u32 = 14;
+/// Bytes of an Ethernet header.
+pub const ETHERNET: u32 = 14;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
+
+/// Says that a packet which the host itself sent was switched: a device below, or the loopback interface, shows it
+/// to the director again.
+const SWITCHED: u16 = 0x5256;
 
 /// The packet.
 pub struct Skb {
     /// The program's context.
     pub context: *mut __sk_buff,
+    /// Bytes of the link header: none on devices like tun and wireguard.
+    network: u32,
+    /// The host itself sent it.
+    is_local: bool,
 }
 
 maps::tables_by_maps!(Skb);
 
 impl Skb {
-    /// The packet of a program's context.
+    /// The packet of a program's context, which came in on Ethernet.
     #[inline(always)]
     pub fn new(context: *mut __sk_buff) -> Self {
-        Self { context }
+        Self {
+            context,
+            network: ETHERNET,
+            is_local: false,
+        }
+    }
+
+    /// The packet of a flow, of which at least [`Flow::network`] and [`Flow::LOCAL`] are known.
+    #[inline(always)]
+    pub fn of(context: *mut __sk_buff, flow: &Flow) -> Self {
+        Self {
+            context,
+            network: flow.network,
+            is_local: flow.is_local(),
+        }
+    }
+
+    /// Whether a packet on an interface's way out, or on the loopback interface, is nothing new to the director:
+    /// it came in on an interface, or was switched already.
+    #[inline(always)]
+    pub fn is_known(&mut self) -> bool {
+        // SAFETY: as in `packet_type`.
+        let context = unsafe { &mut *self.context };
+        if context.tc_index == u32::from(SWITCHED) {
+            if context.ifindex == LOOPBACK {
+                context.tc_index = 0;
+            }
+            return true;
+        }
+        context.ifindex != LOOPBACK && context.ingress_ifindex != 0
+    }
+
+    #[inline(always)]
+    fn mark_switched(&mut self) {
+        // SAFETY: as in `packet_type`.
+        unsafe { (*self.context).tc_index = u32::from(SWITCHED) };
+    }
+
+    /// Gives the packet a link header if it has none; the addresses in it are not yet known.
+    #[inline(always)]
+    fn add_link_header(&mut self) -> bool {
+        if self.network != 0 {
+            return true;
+        }
+        // SAFETY: plain numbers; the context is valid while the program runs.
+        let (made, protocol) = unsafe {
+            (
+                bpf_skb_change_head(self.context.cast(), ETHERNET, 0) == 0,
+                (*self.context).protocol as u16,
+            )
+        };
+        made && self.store(12, core::ptr::from_ref(&protocol).cast(), 2)
     }
 
     /// To whom the frame was addressed (`PACKET_*`).
@@ -68,7 +128,7 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn network_offset(&self) -> u32 {
-        ETHERNET
+        self.network
     }
 
     #[inline(always)]
@@ -186,7 +246,7 @@ impl Packet for Skb {
         let made = unsafe {
             bpf_skb_adjust_room(self.context.cast(), N as i32 * 4, BPF_ADJ_ROOM_MAC, flags) == 0
         };
-        made && self.store(ETHERNET, header.as_ptr().cast(), N as u32 * 4)
+        made && self.store(self.network, header.as_ptr().cast(), N as u32 * 4)
     }
 
     #[inline(always)]
@@ -195,7 +255,7 @@ impl Packet for Skb {
         let made = unsafe {
             bpf_skb_adjust_room(self.context.cast(), N as i32 * 4, BPF_ADJ_ROOM_MAC, 0) == 0
         };
-        made && self.store(ETHERNET, header.as_ptr().cast(), N as u32 * 4)
+        made && self.store(self.network, header.as_ptr().cast(), N as u32 * 4)
     }
 
     #[inline(always)]
@@ -219,6 +279,12 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn transmit(&mut self, hop: &Hop) -> Action {
+        if !self.add_link_header() {
+            return Action::Drop;
+        }
+        if self.is_local {
+            self.mark_switched();
+        }
         // SAFETY: plain numbers, and structures on the stack that the helpers only read.
         unsafe {
             if hop.macs_known != 0 {
@@ -245,7 +311,7 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action {
-        if !self.store(0, ticket.as_ptr().cast(), 12) {
+        if !self.add_link_header() || !self.store(0, ticket.as_ptr().cast(), 12) {
             return Action::Drop;
         }
         // SAFETY: plain numbers.
@@ -254,15 +320,39 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn deliver(&mut self) -> Action {
+        // SAFETY: as in `packet_type`.
+        if unsafe { (*self.context).ifindex } == LOOPBACK {
+            return Action::Pass;
+        }
+        // The loopback interface's address is zeros.
+        if !self.add_link_header() || !self.write_words(0, &[0; 3]) {
+            return Action::Drop;
+        }
+        self.mark_switched();
+        // SAFETY: plain numbers.
+        unsafe { bpf_redirect(LOOPBACK, u64::from(BPF_F_INGRESS)) };
+        Action::Transmit
+    }
+
+    #[inline(always)]
+    fn let_go(&mut self) -> Action {
+        self.mark_switched();
+        Action::Pass
+    }
+
+    #[inline(always)]
     fn bounce(&mut self) -> Action {
-        let Some(m) = self.read::<12>(0) else {
-            return Action::Drop;
-        };
-        let back = [
-            m[6], m[7], m[8], m[9], m[10], m[11], m[0], m[1], m[2], m[3], m[4], m[5],
-        ];
-        if !self.write(0, &back) {
-            return Action::Drop;
+        if self.network != 0 {
+            let Some(m) = self.read::<12>(0) else {
+                return Action::Drop;
+            };
+            let back = [
+                m[6], m[7], m[8], m[9], m[10], m[11], m[0], m[1], m[2], m[3], m[4], m[5],
+            ];
+            if !self.write(0, &back) {
+                return Action::Drop;
+            }
         }
         // SAFETY: plain numbers; the context is valid while the program runs.
         unsafe { bpf_redirect((*self.context).ifindex, 0) };

@@ -193,7 +193,7 @@ macro_rules! packet_stage {
         extern "C" fn $name(skb: *mut __sk_buff, flow: *const Flow $(, $argument: $type)*) -> u32 {
             // SAFETY: as above.
             match unsafe { flow.as_ref() } {
-                Some(flow) => $call(&mut Skb::new(skb), flow $(, $argument)*),
+                Some(flow) => $call(&mut Skb::of(skb, flow), flow $(, $argument)*),
                 None => Action::Drop as u32,
             }
         }
@@ -244,7 +244,7 @@ extern "C" fn rvs_obey(flow: *const Flow, index: u32, intent: *mut Intent) -> u3
 extern "C" fn rvs_once(skb: *mut __sk_buff, flow: *const Flow, intent: *const Intent) -> u32 {
     // SAFETY: as above.
     match unsafe { (flow.as_ref(), intent.as_ref()) } {
-        (Some(flow), Some(intent)) => forward::once(&mut Skb::new(skb), flow, intent),
+        (Some(flow), Some(intent)) => forward::once(&mut Skb::of(skb, flow), flow, intent),
         _ => Action::Drop as u32,
     }
 }
@@ -258,7 +258,7 @@ extern "C" fn rvs_translate_once(
 ) -> u32 {
     // SAFETY: as above.
     match unsafe { (flow.as_ref(), intent.as_ref()) } {
-        (Some(flow), Some(intent)) => forward::translate_once(&mut Skb::new(skb), flow, intent),
+        (Some(flow), Some(intent)) => forward::translate_once(&mut Skb::of(skb, flow), flow, intent),
         _ => 0,
     }
 }
@@ -274,7 +274,7 @@ extern "C" fn rvs_crc_difference(change: u32, length: u32) -> u32 {
 extern "C" fn rvs_parse(skb: *mut __sk_buff, flow: *mut Flow) -> u32 {
     // SAFETY: as above; the caller's flow is nobody else's.
     match unsafe { flow.as_mut() } {
-        Some(flow) => parse::parse(&Skb::new(skb), flow),
+        Some(flow) => parse::parse(&Skb::of(skb, flow), flow),
         None => parse::MALFORMED,
     }
 }
@@ -284,7 +284,7 @@ extern "C" fn rvs_parse(skb: *mut __sk_buff, flow: *mut Flow) -> u32 {
 extern "C" fn rvs_read_quoted(skb: *mut __sk_buff, flow: *const Flow, quoted: *mut Flow) -> u32 {
     // SAFETY: as above; the verifier also knows that the two are different.
     match unsafe { (flow.as_ref(), quoted.as_mut()) } {
-        (Some(flow), Some(quoted)) => icmp::read_quoted(&Skb::new(skb), flow, quoted),
+        (Some(flow), Some(quoted)) => icmp::read_quoted(&Skb::of(skb, flow), flow, quoted),
         _ => 0,
     }
 }
@@ -294,7 +294,7 @@ extern "C" fn rvs_read_quoted(skb: *mut __sk_buff, flow: *const Flow, quoted: *m
 extern "C" fn rvs_ask(skb: *mut __sk_buff, flow: *const Flow, server: u32, hop: *mut Hop) -> u32 {
     // SAFETY: as above.
     match unsafe { (flow.as_ref(), hop.as_mut()) } {
-        (Some(flow), Some(hop)) => forward::ask(&Skb::new(skb), flow, server, hop),
+        (Some(flow), Some(hop)) => forward::ask(&Skb::of(skb, flow), flow, server, hop),
         _ => 0,
     }
 }
@@ -304,7 +304,7 @@ extern "C" fn rvs_ask(skb: *mut __sk_buff, flow: *const Flow, server: u32, hop: 
 extern "C" fn rvs_recall(skb: *mut __sk_buff, flow: *const Flow, note: *mut FragmentNote) -> u32 {
     // SAFETY: as above.
     match unsafe { (flow.as_ref(), note.as_mut()) } {
-        (Some(flow), Some(note)) => fragments::recall(&Skb::new(skb), flow, note),
+        (Some(flow), Some(note)) => fragments::recall(&Skb::of(skb, flow), flow, note),
         _ => fragments::UNKNOWN,
     }
 }

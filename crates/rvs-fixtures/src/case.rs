@@ -39,6 +39,8 @@ pub struct Input {
     pub checksum: Checksum,
     /// Its firewall mark.
     pub mark: u32,
+    /// Whether the director's own host sends it.
+    pub is_local: bool,
 }
 
 /// What becomes of a packet.
@@ -276,6 +278,7 @@ impl Step {
                 segments: None,
                 checksum: Checksum::Whole,
                 mark: 0,
+                is_local: false,
             },
             Box::new(Expected {
                 verdict,
@@ -311,6 +314,16 @@ impl Step {
     /// Bearing this firewall mark.
     pub fn marked(self, mark: u32) -> Self {
         self.with(|input, _| input.mark = mark)
+    }
+
+    /// On its way out of the director's own host.
+    pub fn local(self) -> Self {
+        self.with(|input, _| input.is_local = true)
+    }
+
+    /// A packet, and what the host goes on with.
+    pub fn becomes(input: &Recipe, output: &Recipe) -> Self {
+        Self::new(input.frame(), Verdict::Pass, output.frame())
     }
 
     /// These counters move, each by one.

@@ -5,6 +5,7 @@ mod fragments;
 mod headers;
 mod icmp;
 mod knobs;
+mod local;
 mod malformed;
 mod mtu;
 mod persistence;
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         sctp::cases(),
         mtu::cases(),
         icmp::cases(),
+        local::cases(),
         fragments::cases(),
         refusals::cases(),
         malformed::cases(),

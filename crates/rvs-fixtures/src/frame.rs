@@ -15,6 +15,8 @@ pub enum Sent {
     To(Hop),
     /// Back where it came from.
     Back,
+    /// To the host itself, by the loopback interface.
+    Here,
     /// The long way round, by the daemon's device.
     Detour(u32),
 }
@@ -262,6 +264,14 @@ impl Packet for Frame {
             return Action::Drop;
         }
         self.sent = Some(Sent::Detour(ifindex));
+        Action::Transmit
+    }
+
+    fn deliver(&mut self) -> Action {
+        if !self.write_words(0, &[0; 3]) {
+            return Action::Drop;
+        }
+        self.sent = Some(Sent::Here);
         Action::Transmit
     }
 

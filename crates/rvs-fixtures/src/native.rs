@@ -2,7 +2,7 @@
 
 use rvs_abi::{
     AddressKey, Counter, FragmentKey, FragmentNote, Server, ServerStats, Service, ServiceKey,
-    Settings, Slot4, Slot6,
+    Settings, Slot4, Slot6, device::LOOPBACK,
 };
 use rvs_core::{
     Action, ChecksumChange, Flow, Hop, Packet, Path, Tables, director, express, tables::Traffic,
@@ -28,6 +28,15 @@ impl Native<'_> {
     /// Sends the packet the whole way.
     pub fn direct(&mut self) -> u32 {
         director::direct(self, &mut Flow::default())
+    }
+
+    /// Sends a packet of the director's own host the whole way.
+    pub fn direct_local(&mut self) -> u32 {
+        let mut flow = Flow {
+            flags: Flow::LOCAL,
+            ..Flow::default()
+        };
+        director::direct(self, &mut flow)
     }
 
     /// Sends the packet the express way.
@@ -129,11 +138,17 @@ impl Packet for Native<'_> {
     fn route(&self, family: u32, destination: &[u32; 4], source: &[u32; 4], hop: &mut Hop) -> bool {
         self.frame.route(family, destination, source, hop)
     }
+    fn can_transmit(&self, hop: &Hop) -> bool {
+        hop.ifindex != LOOPBACK
+    }
     fn transmit(&mut self, hop: &Hop) -> Action {
         self.frame.transmit(hop)
     }
     fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action {
         self.frame.detour(ifindex, ticket)
+    }
+    fn deliver(&mut self) -> Action {
+        self.frame.deliver()
     }
     fn bounce(&mut self) -> Action {
         self.frame.bounce()
@@ -220,7 +235,7 @@ impl Engine for NativeEngine {
             memory: &self.memory,
         };
         let mut action = Action::Pass as u32;
-        if self.mode == Mode::ExpressFirst && input.segments.is_none() {
+        if self.mode == Mode::ExpressFirst && input.segments.is_none() && !input.is_local {
             action = native.express() as u32;
             if action == Action::Pass as u32 {
                 assert_eq!(
@@ -234,7 +249,11 @@ impl Engine for NativeEngine {
             }
         }
         if action == Action::Pass as u32 {
-            action = native.direct();
+            action = if input.is_local {
+                native.direct_local()
+            } else {
+                native.direct()
+            };
         }
         let verdict = match (action, native.frame.sent()) {
             (action, _) if action == Action::Pass as u32 => Verdict::Pass,

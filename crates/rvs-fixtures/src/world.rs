@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use rvs_abi::{
-    AddressKey, Method, Scheduler, Server, Service, ServiceKey, Settings, Word32, family,
+    AddressKey, Method, Scheduler, Server, Service, ServiceKey, Settings, Word32,
+    device::LOOPBACK,
+    family,
     service::{Region, address},
     settings::{SCTP_TIMEOUT, UDP_TIMEOUT},
 };
@@ -45,6 +47,8 @@ pub enum Hops {
     Nothing,
     /// As `Known`, but the link address is out of date.
     Stale,
+    /// The server is on the director itself.
+    Here,
 }
 
 /// A real server.
@@ -399,7 +403,10 @@ fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundi
             word.store(mac);
         }
     }
-    if spec.hops != Hops::Nothing {
+    if spec.hops == Hops::Here {
+        server.hop_ifindex.store(LOOPBACK);
+        server.hop_mtu.store(65536);
+    } else if spec.hops != Hops::Nothing {
         server.hop_ifindex.store(around.lan);
         server.hop_mtu.store(spec.mtu);
     }

@@ -50,12 +50,13 @@ pub(super) fn read(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 }
 
 /// The keys of the table [director] that are no knobs.
-const DIRECTOR: [&str; 10] = [
+const DIRECTOR: [&str; 11] = [
     "instance",
     "interfaces",
     "attach",
     "connections",
     "connections_v6",
+    "local_clients",
     "socket",
     "bpffs",
     "forwarding_on_stop",
@@ -109,6 +110,7 @@ fn director(complaints: &mut Complaints, root: Table<'_>) -> Option<Director> {
             .unwrap_or(defaults.connections_v6),
         socket: path(complaints, table, "socket", LONGEST_SOCKET_PATH).unwrap_or(defaults.socket),
         bpffs: path(complaints, table, "bpffs", 4095).unwrap_or(defaults.bpffs),
+        local_clients: table.flag(complaints, "local_clients").unwrap_or_default(),
         forwarding_on_stop: table
             .choice(
                 complaints,

@@ -584,6 +584,7 @@ prop_compose! {
         socket in prop::option::of("/[ -~é\n]{0,60}"),
         bpffs in prop::option::of("/[ -~]{0,60}"),
         forwarding_on_stop in prop::sample::select(ForwardingOnStop::ALL.to_vec()),
+        local_clients in any::<bool>(),
         (compat, knobs) in prop::option::of(Just(Compat::Ipvs)).prop_flat_map(|compat| (Just(compat), knobs(compat))),
         timeouts in prop::collection::vec(prop::option::of(1u64..2_147_483), Timer::COUNT),
     ) -> Director {
@@ -597,6 +598,7 @@ prop_compose! {
         director.socket = socket.map_or(director.socket, Into::into);
         director.bpffs = bpffs.map_or(director.bpffs, Into::into);
         director.forwarding_on_stop = forwarding_on_stop;
+        director.local_clients = local_clients;
         director.compat = compat;
         director.knobs = knobs;
         for (timer, seconds) in Timer::all().zip(timeouts) {

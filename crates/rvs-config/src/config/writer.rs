@@ -49,6 +49,9 @@ fn director(out: &mut String, director: &Director) {
     if director.connections_v6 != defaults.connections_v6 {
         line(out, "connections_v6", director.connections_v6);
     }
+    if director.local_clients {
+        line(out, "local_clients", true);
+    }
     if director.socket != defaults.socket {
         line(out, "socket", path(&director.socket));
     }

@@ -5,7 +5,11 @@ mod nat;
 mod sctp;
 mod tunnel;
 
-use rvs_abi::{Counter, Method, Server, Settings, slot::Link};
+use rvs_abi::{
+    Counter, Method, Server, Settings,
+    device::LOOPBACK,
+    slot::{Link, State},
+};
 use rvs_table::elapsed;
 
 pub(crate) use nat::Side;
@@ -130,6 +134,12 @@ fn carry<P: Path>(
     if hop.ifindex == 0 && path.ask(flow, number, &mut hop) != WRITTEN {
         return drop(path, Counter::DropNoRoute);
     }
+    if hop.ifindex == LOOPBACK {
+        if method == Method::Nat && translate(path) != WRITTEN {
+            return drop(path, Counter::DropNoRoom);
+        }
+        return to_local_server(path, flow, number);
+    }
     if flow.ttl <= 1 {
         return answer_client(icmp::TTL);
     }
@@ -150,6 +160,38 @@ fn carry<P: Path>(
     path.transmit(&hop) as u32
 }
 
+/// Hands a request to a server on the director itself. That is no hop, so the time to live may be used up.
+#[inline(always)]
+fn to_local_server<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    path.account(server, Traffic::In(flow.packets, flow.bytes));
+    path.count(Counter::PassLocal);
+    if flow.is_local() {
+        path.deliver() as u32
+    } else {
+        Action::Pass as u32
+    }
+}
+
+/// Whether the reply of slot `index` comes from, or goes to, the director itself.
+#[inline(always)]
+fn is_local_reply<P: Path>(path: &P, flow: &Flow, index: u32) -> bool {
+    flow.is_local()
+        || connection::head(path, flow, index)
+            .is_some_and(|head| State(head.state.load()).has(State::LOCAL_CLIENT))
+}
+
+/// Sends a reply on that comes from, or goes to, the director itself, in the form that it has now.
+#[inline(always)]
+fn finish_local<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    path.account(server, Traffic::Out(flow.packets, flow.bytes));
+    path.count(Counter::LocalReply);
+    if flow.is_local() {
+        path.let_go() as u32
+    } else {
+        path.deliver() as u32
+    }
+}
+
 /// Forwards a NAT server's packet by the connection whose reply slot is `index`. The result is an
 /// [`Outcome`] as a number.
 #[inline(always)]
@@ -161,6 +203,12 @@ pub fn reply<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     let Some(rewrite) = rewrite_of(path, flow, index) else {
         return drop(path, Counter::DropNoRoom);
     };
+    if is_local_reply(path, flow, index) {
+        if path.translate(flow, index, 1) != WRITTEN {
+            return drop(path, Counter::DropNoRoom);
+        }
+        return finish_local(path, flow, rewrite.server);
+    }
     let source = if reroutes(path) {
         &rewrite.address
     } else {
@@ -188,6 +236,9 @@ pub fn returning<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     let (number, link) = (head.server.load(), Link(head.link.load()));
     if link.method() == Method::Local as u32 {
         return pass(path, Counter::PassLocal);
+    }
+    if is_local_reply(path, flow, index) {
+        return finish_local(path, flow, number);
     }
     let mut hop = Hop {
         mtu: flow.largest,

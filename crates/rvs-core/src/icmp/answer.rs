@@ -66,7 +66,11 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 
         TTL => Counter::AnswerTtl,
         _ => Counter::AnswerUnreachable,
     });
-    path.bounce() as u32
+    if flow.is_local() {
+        path.deliver() as u32
+    } else {
+        path.bounce() as u32
+    }
 }
 
 /// How many bytes of the packet are quoted, in whole words: all of its headers, since the kernel

@@ -6,10 +6,14 @@
 //! - a quoted *request* behind NAT (client to server): the error is for the client. The quoted
 //!   destination, and the error's own source, become the virtual service.
 
-use rvs_abi::{Counter, Role, slot::Link};
+use rvs_abi::{
+    Counter, Role,
+    device::LOOPBACK,
+    slot::{Link, State},
+};
 
 use crate::{
-    Flow, Hop, NONE, Path, checksum, connection,
+    Action, Flow, Hop, NONE, Path, checksum, connection,
     director::drop,
     forward::{
         self, Side,
@@ -31,7 +35,7 @@ pub fn follow<P: Path>(path: &P, flow: &Flow) -> u32 {
     path.find_returning(&quoted)
 }
 
-/// Sends an error about a NAT connection, which [`mend`] has rewritten, to whom it is for. The result is an [`crate::Action`] as a number.
+/// Sends an error about a NAT connection, which [`mend`] has rewritten, to whom it is for. The result is an [`Action`] as a number.
 #[inline(always)]
 pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     let Some(head) = connection::head(path, flow, index) else {
@@ -44,6 +48,10 @@ pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     };
     let known = match role {
         // As for a reply: the error will come from the virtual service.
+        Role::Reply if is_to_local_client(path, flow, index) => {
+            return path.deliver() as u32;
+        }
+        Role::Reply if flow.is_local() => return path.let_go() as u32,
         Role::Reply => forward::rewrite_of(path, flow, index).is_some_and(|rewrite| {
             path.route(
                 u32::from(flow.family),
@@ -58,6 +66,13 @@ pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
                 return drop(path, Counter::DropNoRoute);
             };
             hop = forward::hop_to(server, now);
+            if hop.ifindex == LOOPBACK {
+                return if flow.is_local() {
+                    path.deliver() as u32
+                } else {
+                    Action::Pass as u32
+                };
+            }
             hop.ifindex != 0 || path.ask(flow, number, &mut hop) == READ
         }
     };
@@ -68,6 +83,12 @@ pub fn relay<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         return drop(path, Counter::DropTooBig);
     }
     path.transmit(&hop) as u32
+}
+
+#[inline(always)]
+fn is_to_local_client<P: Path>(path: &P, flow: &Flow, index: u32) -> bool {
+    connection::head(path, flow, index)
+        .is_some_and(|head| State(head.state.load()).has(State::LOCAL_CLIENT))
 }
 
 /// Reads the addresses and ports of the packet that the ICMP error `flow` quotes; [`READ`] or 0.

@@ -302,6 +302,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
         segments,
         checksum,
         mark: 0,
+        is_local: false,
     }
 }
 

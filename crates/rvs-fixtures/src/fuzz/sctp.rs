@@ -57,6 +57,7 @@ fn input(bytes: Vec<u8>) -> Input {
         bytes,
         segments: None,
         checksum: Checksum::Whole,
+        is_local: false,
         mark: 0,
     }
 }
