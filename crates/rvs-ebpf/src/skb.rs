@@ -76,6 +76,28 @@ impl Skb {
         context.ifindex != LOOPBACK && context.ingress_ifindex != 0
     }
 
+    /// A packet with so long a link header, of which nothing more needs to be known.
+    #[inline(always)]
+    pub fn at(context: *mut __sk_buff, network: u32) -> Self {
+        Self {
+            context,
+            network,
+            is_local: false,
+        }
+    }
+
+    /// Sends the packet in on the loopback interface, whose address is zeros.
+    #[inline(always)]
+    pub fn come_in_again(&mut self) -> Action {
+        if !self.has_link_header() || !self.write_words(0, &[0; 3]) {
+            return Action::Drop;
+        }
+        self.mark_switched();
+        // SAFETY: plain numbers.
+        unsafe { bpf_redirect(LOOPBACK, u64::from(BPF_F_INGRESS)) };
+        Action::Transmit
+    }
+
     #[inline(always)]
     fn mark_switched(&mut self) {
         // SAFETY: as in `packet_type`.
@@ -84,10 +106,13 @@ impl Skb {
 
     /// Gives the packet a link header if it has none; the addresses in it are not yet known.
     #[inline(always)]
-    fn add_link_header(&mut self) -> bool {
-        if self.network != 0 {
-            return true;
-        }
+    fn has_link_header(&self) -> bool {
+        self.network != 0 || stages::rvs_add_link(self.context) != 0
+    }
+
+    /// Gives the packet, which has none, a link header.
+    #[inline(always)]
+    pub fn add_link_header(&mut self) -> bool {
         // SAFETY: plain numbers; the context is valid while the program runs.
         let (made, protocol) = unsafe {
             (
@@ -279,7 +304,7 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn transmit(&mut self, hop: &Hop) -> Action {
-        if !self.add_link_header() {
+        if !self.has_link_header() {
             return Action::Drop;
         }
         if self.is_local {
@@ -311,7 +336,7 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn detour(&mut self, ifindex: u32, ticket: &[u32; 3]) -> Action {
-        if !self.add_link_header() || !self.store(0, ticket.as_ptr().cast(), 12) {
+        if !self.has_link_header() || !self.store(0, ticket.as_ptr().cast(), 12) {
             return Action::Drop;
         }
         // SAFETY: plain numbers.
@@ -325,14 +350,11 @@ impl Packet for Skb {
         if unsafe { (*self.context).ifindex } == LOOPBACK {
             return Action::Pass;
         }
-        // The loopback interface's address is zeros.
-        if !self.add_link_header() || !self.write_words(0, &[0; 3]) {
-            return Action::Drop;
+        if stages::rvs_deliver(self.context, self.network) == Action::Transmit as u32 {
+            Action::Transmit
+        } else {
+            Action::Drop
         }
-        self.mark_switched();
-        // SAFETY: plain numbers.
-        unsafe { bpf_redirect(LOOPBACK, u64::from(BPF_F_INGRESS)) };
-        Action::Transmit
     }
 
     #[inline(always)]

@@ -269,6 +269,20 @@ extern "C" fn rvs_crc_difference(change: u32, length: u32) -> u32 {
     crc32c::difference(&Maps, change, length)
 }
 
+/// As [`rvs_deliver`], of the link header.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_add_link(skb: *mut __sk_buff) -> u32 {
+    u32::from(Skb::at(skb, 0).add_link_header())
+}
+
+/// The link addresses that it writes need no room on the stack of who calls it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_deliver(skb: *mut __sk_buff, network: u32) -> u32 {
+    Skb::at(skb, network).come_in_again() as u32
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn rvs_parse(skb: *mut __sk_buff, flow: *mut Flow) -> u32 {
