@@ -73,19 +73,18 @@ impl Dataplane {
                 return Err(error);
             }
         }
-        let done = self
-            .publish(&key)
-            .and_then(|()| self.write_addresses())
-            .and_then(|()| {
-                self.maps
-                    .service_index
-                    .insert(Plain(wire::service_key(&key)), index, 0)
-                    .map_err(|error| kernel_error("adding to the service index", &error))
-            });
+        let done = self.publish(&key).and_then(|()| {
+            self.maps
+                .service_index
+                .insert(Plain(wire::service_key(&key)), index, 0)
+                .map_err(|error| kernel_error("adding to the service index", &error))
+        });
+        self.addresses_changed();
         if done.is_err() {
             self.take_service(&key);
             return done;
         }
+        self.note_kinds();
         // Servers that came back from a service of the same address start anew.
         self.zero(Some(&key))
     }
@@ -134,7 +133,9 @@ impl Dataplane {
             return Err(ChangeError::NoSuchService(*key));
         }
         self.take_service(key);
-        self.write_addresses()
+        self.addresses_changed();
+        self.note_kinds();
+        Ok(())
     }
 
     /// Adds a server to a service.

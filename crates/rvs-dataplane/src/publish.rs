@@ -14,9 +14,6 @@ use crate::{
     rows::ServerRow, shared::Plain, wire,
 };
 
-/// FTP's control port.
-const FTP: u16 = 21;
-
 /// Address, protocol, family and port, as in an [`AddressKey`], but with an order.
 pub(crate) type Address = ([u32; 4], u8, u8, u16);
 
@@ -182,25 +179,16 @@ impl Dataplane {
     }
 
     /// Says which kinds of services there are, so that no packet looks for what there is not.
-    fn note_kinds(&self) {
+    pub(crate) fn note_kinds(&self) {
         let Some(settings) = self.maps.settings.get(0) else {
             return;
         };
-        let any = |of: fn(&ServiceKey) -> bool| self.rows.services.keys().any(of);
+        let kinds = self.rows.kinds();
         let mut flags = settings.flags.load();
         for (bit, on) in [
-            (
-                Settings::HAS_MARKS,
-                any(|key| matches!(key, ServiceKey::Mark(_))),
-            ),
-            (
-                Settings::HAS_ANY_PORT,
-                any(|key| key.address().is_some() && key.port() == 0),
-            ),
-            (
-                Settings::HAS_FTP,
-                any(|key| key.protocol() == Some(Protocol::Tcp) && key.port() == FTP),
-            ),
+            (Settings::HAS_MARKS, kinds.marks > 0),
+            (Settings::HAS_ANY_PORT, kinds.any_port > 0),
+            (Settings::HAS_FTP, kinds.ftp > 0),
         ] {
             flags = if on { flags | bit } else { flags & !bit };
         }

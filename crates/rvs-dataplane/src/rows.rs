@@ -8,7 +8,7 @@ use std::{
 };
 
 use rvs_abi::{Server as Entry, Service as ServiceEntry, service::Region};
-use rvs_config::{Method, Server, ServiceKey, ServiceOptions, Weight};
+use rvs_config::{Method, Protocol, Server, ServiceKey, ServiceOptions, Weight};
 
 use crate::{Origin, hops::Hop, object::Maps, options, wire};
 
@@ -43,6 +43,44 @@ pub(crate) struct ServerRow {
     pub(crate) removed: Option<u32>,
 }
 
+/// How many services there are of the kinds that packets are looked up for one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kinds {
+    pub(crate) marks: u32,
+    pub(crate) any_port: u32,
+    pub(crate) ftp: u32,
+}
+
+impl Kinds {
+    /// FTP's control port.
+    const FTP: u16 = 21;
+
+    fn add(&mut self, key: &ServiceKey) {
+        if let Some(count) = self.of(key) {
+            *count += 1;
+        }
+    }
+
+    fn remove(&mut self, key: &ServiceKey) {
+        if let Some(count) = self.of(key) {
+            *count -= 1;
+        }
+    }
+
+    fn of(&mut self, key: &ServiceKey) -> Option<&mut u32> {
+        match key {
+            ServiceKey::Mark(_) => Some(&mut self.marks),
+            ServiceKey::Address(key) if key.port() == 0 => Some(&mut self.any_port),
+            ServiceKey::Address(key)
+                if key.protocol() == Protocol::Tcp && key.port() == Kinds::FTP =>
+            {
+                Some(&mut self.ftp)
+            }
+            ServiceKey::Address(_) => None,
+        }
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
@@ -51,6 +89,7 @@ pub(crate) struct Rows {
     pub(crate) servers: BTreeMap<u32, ServerRow>,
     pub(crate) regions: Regions,
     next_sequence: u32,
+    kinds: Kinds,
     /// Indexes of services that are taken.
     taken: BTreeSet<u32>,
     names: BTreeMap<String, ServiceKey>,
@@ -124,6 +163,11 @@ impl Rows {
         rows
     }
 
+    /// Which kinds of services there are.
+    pub(crate) fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
     /// A number larger than all before.
     pub(crate) fn sequence(&mut self) -> u32 {
         self.next_sequence += 1;
@@ -147,6 +191,7 @@ impl Rows {
 
     pub(crate) fn insert_service(&mut self, row: ServiceRow) {
         self.taken.insert(row.index);
+        self.kinds.add(&row.key);
         if let Some(name) = &row.name {
             self.names.insert(name.clone(), row.key);
         }
@@ -156,6 +201,7 @@ impl Rows {
     pub(crate) fn remove_service(&mut self, key: &ServiceKey) -> Option<ServiceRow> {
         let row = self.services.remove(key)?;
         self.taken.remove(&row.index);
+        self.kinds.remove(key);
         self.lowest_service = self.lowest_service.min(row.index);
         if let Some(name) = &row.name {
             self.names.remove(name);

@@ -8,8 +8,6 @@
 //!   each       shown   = counted - zeroed
 //! ```
 
-use std::collections::BTreeMap;
-
 use rvs_abi::{Counter, Word64};
 use rvs_config::ServiceKey;
 
@@ -113,27 +111,21 @@ impl Dataplane {
 
     /// Zeroes the statistics of one service, or of everything.
     pub fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), ChangeError> {
-        if let Some(key) = key
-            && self.rows.service(key).is_none()
-        {
-            return Err(ChangeError::NoSuchService(*key));
-        }
-        let mut counted: BTreeMap<ServiceKey, Stats> = BTreeMap::new();
-        for (index, row) in &self.rows.servers {
-            let Some(service) = row.service.filter(|of| key.is_none_or(|key| of == key)) else {
-                continue;
-            };
-            let stats = self.counted_by_server(*index);
-            write_zeroed(&self.maps.server_base, *index, stats);
-            let sum = counted.entry(service).or_default();
-            *sum = sum.plus(stats);
-        }
-        for row in self.rows.services.values() {
-            if key.is_none_or(|key| row.key == *key) {
-                let servers = counted.get(&row.key).copied().unwrap_or_default();
-                let stats = base(&self.maps.service_base, row.index).plus(servers);
-                write_zeroed(&self.maps.service_base, row.index, stats);
+        let keys: Vec<ServiceKey> = match key {
+            Some(key) if self.rows.service(key).is_none() => {
+                return Err(ChangeError::NoSuchService(*key));
             }
+            Some(key) => vec![*key],
+            None => self.rows.services.keys().copied().collect(),
+        };
+        for row in keys.iter().filter_map(|key| self.rows.service(key)) {
+            let mut counted = base(&self.maps.service_base, row.index);
+            for (index, _) in self.rows.servers_of(&row.key) {
+                let stats = self.counted_by_server(index);
+                write_zeroed(&self.maps.server_base, index, stats);
+                counted = counted.plus(stats);
+            }
+            write_zeroed(&self.maps.service_base, row.index, counted);
         }
         if key.is_none() {
             write_zeroed(&self.maps.service_base, WHOLE, self.counted());
