@@ -16,6 +16,7 @@ pub mod counter;
 pub mod detour;
 pub mod device;
 pub mod fragment;
+pub mod locality;
 pub mod server;
 pub mod service;
 pub mod settings;
@@ -27,6 +28,7 @@ pub use counter::{COUNTERS, Counter, Verdict};
 pub use detour::Ticket;
 pub use device::Device;
 pub use fragment::{FragmentKey, FragmentNote};
+pub use locality::{Locality, LocalityKey};
 pub use server::{Encapsulation, Method, Server, ServerStats};
 pub use service::{AddressKey, Scheduler, Service, ServiceKey};
 pub use settings::{SctpState, Settings, TIMEOUTS, TcpState};
@@ -39,7 +41,7 @@ pub const MEMBERS_MAX: u32 = 1024;
 ///
 /// The revision is raised by hand when a field changes its meaning without changing a size.
 pub const LAYOUT: u32 = {
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     let parts = [
         REVISION,
         size_of::<Slot4>() as u32,
@@ -50,6 +52,7 @@ pub const LAYOUT: u32 = {
         size_of::<AddressKey>() as u32,
         size_of::<Settings>() as u32,
         size_of::<ServerStats>() as u32,
+        size_of::<Locality>() as u32,
         COUNTERS as u32,
     ];
     let mut hash = 0x811c_9dc5_u32;

@@ -74,14 +74,20 @@ pub struct Service {
     pub netmask: Word32,
     /// Persistence engine: [`Service::NO_ENGINE`] or [`Service::SIP`].
     pub engine: Word32,
-    /// Entries of the table of dh, sh or mh, which lies behind the list of members; 0 is no table.
-    pub table: Word32,
+    /// mh: how many entries its table shall have; 0 is the director's usual number. How many a published
+    /// table has is in its [`Region`].
+    pub table_size: Word32,
 
-    /// twos: the sum of all weights, saturating.
+    /// twos: the sum of all weights, low word.
     pub weight_sum: Word32,
     /// Seconds of persistence as they were asked for.
     pub persistence_seconds: Word32,
-    read_spare: [Word32; 14],
+    /// twos: the sum of all weights, high word.
+    pub weight_sum_high: Word32,
+    /// lblc, lblcr: destination addresses that are remembered, as user space last counted them plus those
+    /// that came since.
+    pub localities: Word32,
+    read_spare: [Word32; 12],
 
     /// Where the scheduler stands: position in bits 0..16, wrr's current weight in 32..64.
     pub cursor: Word64,
@@ -128,35 +134,51 @@ impl Service {
 
 /// A service's region of the members array, as [`Service::members`] packs it: the list of servers, newest
 /// first, and behind it the scheduler's table, if it has one, four entries a word, each the position of
-/// a server in the list ([`Region::NOBODY`] where there is none). List and table are published by one word.
+/// a server in the list ([`Region::NOBODY`] where there is none). One word holds all of it, so that no reader
+/// can take the size of one table for another's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
     /// First member.
     pub offset: u32,
-    /// How many.
+    /// How many members.
     pub length: u32,
-    /// Raised by one at each publication.
+    /// Entries of the table of dh, sh or mh behind them; 0 is no table.
+    pub table: u32,
+    /// Raised by one at each publication; wraps at 10 bits.
     pub version: u32,
 }
 
 impl Region {
     /// A table's entry that names nobody.
     pub const NOBODY: u16 = u16::MAX;
+    /// The last place that a region may begin at.
+    pub const OFFSET_MAX: u32 = (1 << 24) - 1;
+    /// The most entries of a table.
+    pub const TABLE_MAX: u32 = (1 << 18) - 1;
 
     /// Unpacks.
     #[inline(always)]
     pub const fn unpack(word: u64) -> Self {
         Self {
-            offset: word as u32,
-            length: (word >> 32) as u32 & 0xffff,
-            version: (word >> 48) as u32,
+            offset: word as u32 & Self::OFFSET_MAX,
+            length: (word >> 24) as u32 & 0xfff,
+            table: (word >> 36) as u32 & Self::TABLE_MAX,
+            version: (word >> 54) as u32,
         }
     }
 
-    /// Packs; the version wraps at 16 bits.
+    /// Packs; each field is cut to its bits.
     #[inline(always)]
     pub const fn pack(self) -> u64 {
-        self.offset as u64 | (self.length as u64 & 0xffff) << 32 | (self.version as u64) << 48
+        (self.offset & Self::OFFSET_MAX) as u64
+            | (self.length as u64 & 0xfff) << 24
+            | ((self.table & Self::TABLE_MAX) as u64) << 36
+            | (self.version as u64) << 54
+    }
+
+    /// Words of the members array that it takes.
+    pub const fn words(self) -> u32 {
+        self.length + self.table.div_ceil(4)
     }
 }
 

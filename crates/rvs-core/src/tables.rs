@@ -1,12 +1,12 @@
 //! The director's memory: services, servers, connections, settings, clock and counters.
 
 use rvs_abi::{
-    AddressKey, Counter, FragmentKey, FragmentNote, Role, Server, Service, ServiceKey, Settings,
-    Slot4, Slot6, Word32,
+    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Role, Server, Service,
+    ServiceKey, Settings, Slot4, Slot6, Word32,
 };
 use rvs_table::{Hash, HashKey, Place, Record, Store};
 
-use crate::state::counts;
+use crate::{Flow, schedule, state::counts};
 
 /// No index.
 pub const NONE: u32 = u32::MAX;
@@ -28,8 +28,80 @@ pub trait Tables {
     /// A server by index.
     fn server(&self, index: u32) -> Option<&Server>;
 
+    /// The word at a place of the members array: a server's index, or four entries of a table.
+    fn member_word(&self, place: u32) -> Option<u64>;
+
     /// The server index at a place of the members array.
-    fn member(&self, place: u32) -> Option<u32>;
+    fn member(&self, place: u32) -> Option<u32> {
+        self.member_word(place).map(|word| word as u32)
+    }
+
+    /// What lblc or lblcr remembers of an address.
+    fn locality(&self, key: &LocalityKey) -> Option<&Locality>;
+
+    /// Remembers that the flow's destination goes to `server`; 1 if that is new and there was room, else 0.
+    fn remember(&self, flow: &Flow, service: u32, server: u32) -> u32;
+
+    /// The word of one server of a memory.
+    fn locality_server<'a>(&self, locality: &'a Locality, place: u32) -> Option<&'a Word32> {
+        locality.servers.get(place as usize)
+    }
+
+    /// See [`schedule::by_turns`].
+    fn by_turns(&self, service: u32, avoid: u32) -> u64
+    where
+        Self: Sized,
+    {
+        schedule::by_turns(self, service, avoid)
+    }
+
+    /// See [`schedule::by_load`].
+    fn by_load(&self, flow: &Flow, service: u32, avoid: u32) -> u32
+    where
+        Self: Sized,
+    {
+        schedule::by_load(self, flow, service, avoid)
+    }
+
+    /// See [`schedule::by_chance`].
+    fn by_chance(&self, service: u32, avoid: u32) -> u32
+    where
+        Self: Sized,
+    {
+        schedule::by_chance(self, service, avoid)
+    }
+
+    /// See [`schedule::by_hash`].
+    fn by_hash(&self, flow: &Flow, service: u32, avoid: u32) -> u32
+    where
+        Self: Sized,
+    {
+        schedule::by_hash(self, flow, service, avoid)
+    }
+
+    /// See [`schedule::by_locality`].
+    fn by_locality(&self, flow: &Flow, service: u32, avoid: u32) -> u32
+    where
+        Self: Sized,
+    {
+        schedule::by_locality(self, flow, service, avoid)
+    }
+
+    /// See [`schedule::is_overburdened`].
+    fn is_overburdened(&self, flow: &Flow, service: u32, index: u32) -> u32
+    where
+        Self: Sized,
+    {
+        schedule::is_overburdened(self, flow, service, index)
+    }
+
+    /// See [`schedule::look`].
+    fn look_at_set(&self, flow: &Flow, service: u32, argument: u32, question: u32) -> u64
+    where
+        Self: Sized,
+    {
+        schedule::look(self, flow, service, argument, question)
+    }
 
     /// Calls `step` for `0..count` until it says `false`. (A plain loop of a thousand rounds is more
     /// than the verifier takes; the kernel side uses `bpf_loop`.)

@@ -64,6 +64,7 @@ impl Dataplane {
             region: Region::default(),
             servers: Vec::new(),
             published: Vec::new(),
+            recipe: None,
             published_at: None,
             sequence,
         });

@@ -44,7 +44,7 @@ impl Dataplane {
             .rows
             .service(key)
             .ok_or(ChangeError::NoSuchService(*key))?;
-        let words = row.region.length.max(row.servers.len() as u32);
+        let words = row.region.words().max(row.servers.len() as u32);
         let need = match need {
             Need::Weights if has_table(row.options.scheduler) => Need::List,
             Need::Weights | Need::List => need,
@@ -62,9 +62,9 @@ impl Dataplane {
         // It will find its place, unless all lists together do not.
         let row = self.rows.service(key);
         let fits = row.is_none_or(|row| {
-            self.rows
-                .regions
-                .fits(row.region, row.servers.len() as u32, MEMBERS)
+            let table = self.recipe(row).map_or(0, |recipe| recipe.size());
+            let words = row.servers.len() as u32 + table.div_ceil(4);
+            self.rows.regions.fits(row.region, words, MEMBERS)
         });
         if fits { Ok(()) } else { Err(no_room()) }
     }

@@ -43,6 +43,7 @@ impl Dataplane {
                 entry.flags.store(others | exact);
             }
         }
+        self.renew_tables();
     }
 
     /// The flag of a service that schedules to the letter of IPVS, if services do.

@@ -30,6 +30,7 @@ mod shared;
 mod state;
 mod stats;
 mod sweeper;
+mod tables;
 mod upgrade;
 mod ways;
 mod wire;

@@ -47,8 +47,8 @@ const EXPRESS_V6: &str = "rvs_express_v6";
 pub(crate) const SERVICES: u32 = 16 * 1024;
 /// The most real servers, over all services.
 pub(crate) const SERVERS: u32 = 64 * 1024;
-/// Room for lists of servers, old and new ones.
-pub(crate) const MEMBERS: u32 = 256 * 1024;
+/// Words for lists of servers and schedulers' tables, old and new ones: 32 MiB, or 255 of mh's usual tables.
+pub(crate) const MEMBERS: u32 = 4 * 1024 * 1024;
 const ADDRESSES: u32 = 64 * 1024;
 /// Two for each: what it has beside its counts, and what was counted when it was zeroed.
 const SERVER_BASES: u32 = 2 * SERVERS;

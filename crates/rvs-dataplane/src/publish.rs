@@ -11,7 +11,7 @@ use rvs_config::{Method, Protocol, Scheduler, ServiceKey};
 
 use crate::{
     ChangeError, change::kernel_error, coalesce::no_room, dataplane::Dataplane, object::MEMBERS,
-    rows::ServerRow, shared::Plain, wire,
+    rows::ServerRow, shared::Plain, tables::Recipe, wire,
 };
 
 /// Address, protocol, family and port, as in an [`AddressKey`], but with an order.
@@ -22,6 +22,7 @@ impl Dataplane {
     pub(crate) fn is_published(&self, key: &ServiceKey) -> bool {
         self.rows.service(key).is_some_and(|row| {
             row.region.length as usize == row.servers.len()
+                && self.recipe(row) == row.recipe
                 && row.servers.iter().enumerate().all(|(place, index)| {
                     self.maps
                         .members
@@ -31,7 +32,7 @@ impl Dataplane {
         })
     }
 
-    /// Publishes the service's list.
+    /// Publishes the service's list, and the table of its scheduler.
     pub(crate) fn publish(&mut self, key: &ServiceKey) -> Result<(), ChangeError> {
         let row = self
             .rows
@@ -39,16 +40,33 @@ impl Dataplane {
             .ok_or(ChangeError::NoSuchService(*key))?
             .clone();
         let length = row.servers.len() as u32;
-        let version = row.region.version.wrapping_add(1) & 0xffff;
+        let recipe = self.recipe(&row);
+        if recipe.is_some() && recipe == row.recipe && row.servers == row.published {
+            self.weigh(key);
+            return Ok(());
+        }
+        let table = recipe.as_ref().map_or(0, Recipe::size);
+        if let Some(recipe) = &recipe
+            && recipe.servers() > recipe.size()
+        {
+            return Err(ChangeError::NoRoom {
+                what: "server in the scheduler's table",
+                limit: recipe.size().into(),
+            });
+        }
+        let version = row.region.version.wrapping_add(1);
         let region = self
             .rows
             .regions
-            .allocate(length, MEMBERS, version)
+            .allocate((length, table), MEMBERS, version)
             .ok_or_else(no_room)?;
         for (place, index) in row.servers.iter().enumerate() {
             if let Some(word) = self.maps.members.get(region.offset + place as u32) {
                 word.store(u64::from(*index));
             }
+        }
+        if let Some(recipe) = &recipe {
+            self.write_table(recipe, region.offset + length);
         }
         if let Some(entry) = self.maps.services.get(row.index) {
             entry.members.swap(region.pack());
@@ -68,13 +86,14 @@ impl Dataplane {
         self.rows.regions.retire(row.region);
         if let Some(known) = self.rows.service_mut(key) {
             known.region = region;
+            known.recipe = recipe;
             known.published = row.servers;
         }
         self.weigh(key);
         Ok(())
     }
 
-    /// Computes what wrr needs to know of all weights (IPVS: `ip_vs_wrr_dest_changed`).
+    /// Computes what wrr and twos need to know of all weights (IPVS: `ip_vs_wrr_dest_changed`).
     pub(crate) fn weigh(&mut self, key: &ServiceKey) {
         let Some(row) = self.rows.service(key) else {
             return;
@@ -84,10 +103,11 @@ impl Dataplane {
             .iter()
             .filter_map(|index| self.rows.servers.get(index))
             .map(|row| row.server.weight().get());
-        let (mut step, mut largest) = (0, 0);
+        let (mut step, mut largest, mut sum) = (0, 0, 0_u64);
         for weight in weights.filter(|weight| *weight > 0) {
             step = gcd(step, weight);
             largest = largest.max(weight);
+            sum += u64::from(weight);
         }
         let step = step.max(1);
         let top = if largest == 0 {
@@ -100,6 +120,8 @@ impl Dataplane {
         };
         entry.weight_step.store(step);
         entry.weight_top.store(top);
+        entry.weight_sum.store(sum as u32);
+        entry.weight_sum_high.store((sum >> 32) as u32);
         if row.options.scheduler == Scheduler::Wrr {
             let cursor = entry.cursor.load();
             let current = (cursor >> 32) as u32;

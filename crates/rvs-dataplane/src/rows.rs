@@ -10,7 +10,7 @@ use std::{
 use rvs_abi::{Server as Entry, Service as ServiceEntry, service::Region};
 use rvs_config::{Method, Protocol, Server, ServiceKey, ServiceOptions, Weight};
 
-use crate::{Origin, hops::Hop, object::Maps, options, wire};
+use crate::{Origin, hops::Hop, object::Maps, options, tables::Recipe, wire};
 
 /// A service.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct ServiceRow {
     pub(crate) servers: Vec<u32>,
     /// Those of them that the kernel's list has: the same, unless the list waits for its publication.
     pub(crate) published: Vec<u32>,
+    /// What the kernel's table behind the list is made of, as far as this process knows.
+    pub(crate) recipe: Option<Recipe>,
     /// When that was.
     pub(crate) published_at: Option<Instant>,
     /// The order in which services were added.
@@ -331,6 +333,7 @@ fn service_row(index: u32, entry: &ServiceEntry, per_second: u32) -> Option<Serv
         region: Region::unpack(entry.members.load()),
         servers: Vec::new(),
         published: Vec::new(),
+        recipe: None,
         published_at: None,
         sequence: entry.sequence.load(),
     })
@@ -367,13 +370,25 @@ impl Regions {
     const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
     fn take(&mut self, region: Region) {
-        if region.length > 0 {
-            self.taken.insert(region.offset, region.length);
+        if region.words() > 0 {
+            self.taken.insert(region.offset, region.words());
         }
     }
 
-    /// A free stretch of `length`, in an array of `limit`.
-    pub(crate) fn allocate(&mut self, length: u32, limit: u32, version: u32) -> Option<Region> {
+    /// A free stretch for a list of `length` and a table of `table` entries, in an array of `limit` words.
+    pub(crate) fn allocate(
+        &mut self,
+        (length, table): (u32, u32),
+        limit: u32,
+        version: u32,
+    ) -> Option<Region> {
+        let region = |offset| Region {
+            offset,
+            length,
+            table,
+            version,
+        };
+        let words = region(0).words();
         let now = Instant::now();
         let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
             .into_iter()
@@ -382,41 +397,33 @@ impl Regions {
         for (region, _) in old {
             self.taken.remove(&region.offset);
         }
-        if length == 0 {
-            return Some(Region {
-                offset: 0,
-                length: 0,
-                version,
-            });
+        if words == 0 {
+            return Some(region(0));
         }
         let mut offset = 0;
         for (start, taken) in &self.taken {
-            if start - offset >= length {
+            if start - offset >= words {
                 break;
             }
             offset = start + taken;
         }
-        if offset.checked_add(length)? > limit {
+        if offset.checked_add(words)? > limit {
             return None;
         }
-        self.taken.insert(offset, length);
-        Some(Region {
-            offset,
-            length,
-            version,
-        })
+        self.taken.insert(offset, words);
+        Some(region(offset))
     }
 
-    /// Whether a list of `length` would find room in the place of another, once what is retired is free.
-    pub(crate) fn fits(&self, own: Region, length: u32, limit: u32) -> bool {
-        let retired = self.retired.iter().map(|(region, _)| region.length);
-        let others = self.taken.values().sum::<u32>() - retired.sum::<u32>() - own.length;
-        others.saturating_add(length) <= limit
+    /// Whether a region of `words` would find room in the place of another, once what is retired is free.
+    pub(crate) fn fits(&self, own: Region, words: u32, limit: u32) -> bool {
+        let retired = self.retired.iter().map(|(region, _)| region.words());
+        let others = self.taken.values().sum::<u32>() - retired.sum::<u32>() - own.words();
+        others.saturating_add(words) <= limit
     }
 
     /// The region is no longer published.
     pub(crate) fn retire(&mut self, region: Region) {
-        if region.length > 0 {
+        if region.words() > 0 {
             self.retired.push((region, Instant::now()));
         }
     }

@@ -6,15 +6,16 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MMAPABLE, xdp_md},
+    bindings::{__sk_buff, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, xdp_md},
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_loop},
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, Device, FragmentKey, FragmentNote, Server, ServerStats, Service,
-    ServiceKey, Settings, Slot4, Slot6, Word32, Word64, device, sweep::Insertion,
+    AddressKey, COUNTERS, Counter, Device, FragmentKey, FragmentNote, Locality, LocalityKey,
+    Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word32, Word64, device,
+    locality, sweep::Insertion,
 };
 use rvs_core::{
     Flow, Intent,
@@ -31,7 +32,7 @@ static SLOTS6: Array<Slot6> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 static SERVICES: Array<Service> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 static SERVERS: Array<Server> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
-/// Server indexes. A value of less than eight bytes would take eight all the same, and the mapping shows them.
+/// Lists of server indexes, and tables. A value of less than eight bytes would take eight all the same, and the mapping shows them.
 #[map]
 static MEMBERS: Array<Word64> = Array::with_max_entries(16384, BPF_F_MMAPABLE);
 #[map]
@@ -44,6 +45,14 @@ static DEVICES: Array<Device> = Array::with_max_entries(device::DEVICES, BPF_F_M
 static SERVER_STATS: PerCpuArray<ServerStats> = PerCpuArray::with_max_entries(4096, 0);
 #[map]
 static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0);
+/// [`Locality`] as words, allocated as needed: services of lblc and lblcr are few, their addresses many.
+#[map]
+static LOCALITIES: HashMap<LocalityKey, [u32; LOCALITY_WORDS]> =
+    HashMap::with_max_entries(locality::LOCALITIES, BPF_F_NO_PREALLOC);
+/// One that is being made, off the stack: see [`FLOW`].
+#[map]
+static NEW_LOCALITY: PerCpuArray<[u32; LOCALITY_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+const LOCALITY_WORDS: usize = size_of::<Locality>() / 4;
 /// Not read by any program: what statistics were at their last zeroing, for user space.
 #[map]
 static SERVER_BASE: Array<ServerStats> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
@@ -180,9 +189,9 @@ pub fn server(index: u32) -> Option<&'static Server> {
 }
 
 #[inline(always)]
-pub fn member(place: u32) -> Option<u32> {
+pub fn member_word(place: u32) -> Option<u64> {
     let word: Option<&Word64> = reference!(MEMBERS, place);
-    word.map(|word| word.load() as u32)
+    word.map(Word64::load)
 }
 
 #[inline(always)]
@@ -217,6 +226,48 @@ pub fn find_note(key: &FragmentKey) -> Option<FragmentNote> {
 pub fn put_note(key: &FragmentKey, note: &FragmentNote) {
     // Where there is no memory, the later fragments find nothing, which is counted.
     let _ = FRAGMENTS.insert(key, note, 0);
+}
+
+#[inline(always)]
+pub fn locality(key: &LocalityKey) -> Option<&'static Locality> {
+    // SAFETY: as in `reference`; an entry that is deleted meanwhile stays in memory until the program ends, and
+    // where it is given out anew all fields are still cells.
+    LOCALITIES
+        .get_ptr(key)
+        .map(|words| unsafe { &*words.cast::<Locality>() })
+}
+
+#[inline(always)]
+pub fn remember(_maps: &Maps, flow: &Flow, service: u32, server: u32) -> u32 {
+    let Some(words) = NEW_LOCALITY.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: the value is this CPU's, and no other reference to it is alive; the rest of it stays zero.
+    let words = unsafe { &mut *words };
+    words[0] = now();
+    words[1] = words[0];
+    words[2] = server.wrapping_add(1);
+    let key = LocalityKey {
+        service,
+        address: flow.destination,
+    };
+    u32::from(
+        LOCALITIES
+            .insert(&key, &*words, u64::from(BPF_NOEXIST))
+            .is_ok(),
+    )
+}
+
+/// One of the servers, masked as in [`spill`].
+#[inline(always)]
+pub fn locality_server(locality: &Locality, place: u32) -> Option<&Word32> {
+    const _: () = assert!(locality::SERVERS == 16);
+    let mut place = u64::from(place);
+    // SAFETY: arithmetic on a register; the place is below sixteen.
+    unsafe {
+        asm!("{0} &= 15", inout(reg) place);
+        Some(&*locality.servers.as_ptr().add(place as usize))
+    }
 }
 
 /// One of four words. The mask is written in assembly, since the compiler knows that it changes
@@ -332,8 +383,58 @@ macro_rules! tables_by_maps {
                 $crate::maps::server(index)
             }
             #[inline(always)]
-            fn member(&self, place: u32) -> Option<u32> {
-                $crate::maps::member(place)
+            fn member_word(&self, place: u32) -> Option<u64> {
+                $crate::maps::member_word(place)
+            }
+            #[inline(always)]
+            fn locality(&self, key: &rvs_abi::LocalityKey) -> Option<&rvs_abi::Locality> {
+                $crate::maps::locality(key)
+            }
+            #[inline(always)]
+            fn remember(&self, flow: &rvs_core::Flow, service: u32, server: u32) -> u32 {
+                $crate::stages::rvs_remember(flow, service, server)
+            }
+            #[inline(always)]
+            fn look_at_set(
+                &self,
+                flow: &rvs_core::Flow,
+                service: u32,
+                argument: u32,
+                question: u32,
+            ) -> u64 {
+                $crate::stages::rvs_look_at_set(flow, service, argument, question)
+            }
+            #[inline(always)]
+            fn locality_server<'a>(
+                &self,
+                locality: &'a rvs_abi::Locality,
+                place: u32,
+            ) -> Option<&'a rvs_abi::Word32> {
+                $crate::maps::locality_server(locality, place)
+            }
+            #[inline(always)]
+            fn by_turns(&self, service: u32, avoid: u32) -> u64 {
+                $crate::stages::rvs_by_turns(service, avoid)
+            }
+            #[inline(always)]
+            fn by_load(&self, flow: &rvs_core::Flow, service: u32, avoid: u32) -> u32 {
+                $crate::stages::rvs_by_load(flow, service, avoid)
+            }
+            #[inline(always)]
+            fn by_chance(&self, service: u32, avoid: u32) -> u32 {
+                $crate::stages::rvs_by_chance(service, avoid)
+            }
+            #[inline(always)]
+            fn by_hash(&self, flow: &rvs_core::Flow, service: u32, avoid: u32) -> u32 {
+                $crate::stages::rvs_by_hash(flow, service, avoid)
+            }
+            #[inline(always)]
+            fn by_locality(&self, flow: &rvs_core::Flow, service: u32, avoid: u32) -> u32 {
+                $crate::stages::rvs_by_locality(flow, service, avoid)
+            }
+            #[inline(always)]
+            fn is_overburdened(&self, flow: &rvs_core::Flow, service: u32, index: u32) -> u32 {
+                $crate::stages::rvs_is_overburdened(flow, service, index)
             }
             #[inline(always)]
             fn find_service(&self, key: &rvs_abi::ServiceKey) -> Option<u32> {

@@ -175,7 +175,7 @@ macro_rules! table_stage {
     ($name:ident, $call:path $(, $argument:ident: $type:ty)* => $result:ty, $otherwise:expr) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $name(flow: *const Flow $(, $argument: $type)*) -> $result {
+        pub extern "C" fn $name(flow: *const Flow $(, $argument: $type)*) -> $result {
             // SAFETY: the verifier knows that the pointer is null or points to a whole flow.
             match unsafe { flow.as_ref() } {
                 Some(flow) => $call(&Maps, flow $(, $argument)*),
@@ -206,6 +206,12 @@ table_stage!(rvs_make_room, room::make_room, server: u32 => u32, 0);
 table_stage!(rvs_make_way, make_way, server: u32, port: u32 => u32, 0);
 table_stage!(rvs_use_template, persist::use_template, index: u32, service: u32 => u32, 0);
 table_stage!(rvs_choose, schedule::choose, service: u32, avoid: u32 => u32, NONE);
+table_stage!(rvs_by_load, schedule::by_load, service: u32, avoid: u32 => u32, NONE);
+table_stage!(rvs_by_hash, schedule::by_hash, service: u32, avoid: u32 => u32, NONE);
+table_stage!(rvs_by_locality, schedule::by_locality, service: u32, avoid: u32 => u32, NONE);
+table_stage!(rvs_is_overburdened, schedule::is_overburdened, service: u32, index: u32 => u32, 1);
+table_stage!(rvs_remember, maps::remember, service: u32, server: u32 => u32, 0);
+table_stage!(rvs_look_at_set, schedule::look, service: u32, argument: u32, question: u32 => u64, 0);
 packet_stage!(rvs_service, service_of);
 packet_stage!(rvs_request, forward::request, index: u32);
 packet_stage!(rvs_reply, forward::reply, index: u32);
@@ -281,6 +287,18 @@ pub extern "C" fn rvs_add_link(skb: *mut __sk_buff) -> u32 {
 #[inline(never)]
 pub extern "C" fn rvs_deliver(skb: *mut __sk_buff, network: u32) -> u32 {
     Skb::at(skb, network).come_in_again() as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_by_turns(service: u32, avoid: u32) -> u64 {
+    schedule::by_turns(&Maps, service, avoid)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rvs_by_chance(service: u32, avoid: u32) -> u32 {
+    schedule::by_chance(&Maps, service, avoid)
 }
 
 #[unsafe(no_mangle)]

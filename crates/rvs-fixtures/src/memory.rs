@@ -1,12 +1,12 @@
 //! A director's tables in ordinary memory.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, FragmentKey, FragmentNote, Server, ServerStats, Service,
-    ServiceKey, Settings, Slot4, Slot6, Word32,
+    AddressKey, COUNTERS, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Server,
+    ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word64,
 };
-use rvs_core::{Tables, tables::Traffic};
+use rvs_core::{Flow, Tables, tables::Traffic};
 
 /// The tables. Whoever makes them fills them in; see [`crate::World::memory`].
 #[derive(Debug, Default)]
@@ -19,8 +19,10 @@ pub struct Memory {
     pub servers: Vec<Server>,
     /// Virtual services.
     pub services: Vec<Service>,
-    /// The services' lists of servers.
-    pub members: Vec<Word32>,
+    /// The services' lists of servers, and their schedulers' tables.
+    pub members: Vec<Word64>,
+    /// What lblc and lblcr remember; an entry without a key is free.
+    pub localities: Vec<(OnceCell<LocalityKey>, Locality)>,
     /// The service index.
     pub index: Vec<(ServiceKey, u32)>,
     /// The address index.
@@ -79,8 +81,36 @@ impl Tables for Memory {
         self.servers.get(index as usize)
     }
 
-    fn member(&self, place: u32) -> Option<u32> {
-        self.members.get(place as usize).map(Word32::load)
+    fn member_word(&self, place: u32) -> Option<u64> {
+        self.members.get(place as usize).map(Word64::load)
+    }
+
+    fn locality(&self, key: &LocalityKey) -> Option<&Locality> {
+        let known = |(known, _): &&(OnceCell<LocalityKey>, Locality)| known.get() == Some(key);
+        self.localities
+            .iter()
+            .find(known)
+            .map(|(_, locality)| locality)
+    }
+
+    fn remember(&self, flow: &Flow, service: u32, server: u32) -> u32 {
+        let (now, key) = (
+            self.now(),
+            LocalityKey {
+                service,
+                address: flow.destination,
+            },
+        );
+        let free = self
+            .localities
+            .iter()
+            .find(|(known, _)| known.set(key).is_ok());
+        if let Some((_, locality)) = free {
+            locality.servers[0].store(server + 1);
+            locality.used.store(now);
+            locality.modified.store(now);
+        }
+        u32::from(free.is_some())
     }
 
     fn find_service(&self, key: &ServiceKey) -> Option<u32> {

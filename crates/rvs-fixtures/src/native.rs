@@ -1,8 +1,8 @@
 //! The core, run natively.
 
 use rvs_abi::{
-    AddressKey, Counter, FragmentKey, FragmentNote, Server, ServerStats, Service, ServiceKey,
-    Settings, Slot4, Slot6, device::LOOPBACK,
+    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Server, ServerStats,
+    Service, ServiceKey, Settings, Slot4, Slot6, device::LOOPBACK,
 };
 use rvs_core::{
     Action, ChecksumChange, Flow, Hop, Packet, Path, Tables, director, express, tables::Traffic,
@@ -63,8 +63,14 @@ impl Tables for Native<'_> {
     fn server(&self, index: u32) -> Option<&Server> {
         self.memory.server(index)
     }
-    fn member(&self, place: u32) -> Option<u32> {
-        self.memory.member(place)
+    fn member_word(&self, place: u32) -> Option<u64> {
+        self.memory.member_word(place)
+    }
+    fn locality(&self, key: &LocalityKey) -> Option<&Locality> {
+        self.memory.locality(key)
+    }
+    fn remember(&self, flow: &Flow, service: u32, server: u32) -> u32 {
+        self.memory.remember(flow, service, server)
     }
     fn find_service(&self, key: &ServiceKey) -> Option<u32> {
         self.memory.find_service(key)

@@ -3,17 +3,22 @@
 use std::net::IpAddr;
 
 use rvs_abi::{
-    AddressKey, Method, Scheduler, Server, Service, ServiceKey, Settings, Word32,
+    AddressKey, Method, Scheduler, Server, Service, ServiceKey, Settings, Word32, Word64,
     device::LOOPBACK,
     family,
     service::{Region, address},
     settings::{SCTP_TIMEOUT, UDP_TIMEOUT},
 };
 
+use rvs_core::schedule::build::{self, Candidate, MAGLEV_EXACT};
+
 use crate::{
     Memory,
     place::{self, Family, LINK_MTU},
 };
+
+/// Addresses that lblc and lblcr can remember.
+const LOCALITIES: usize = 64;
 
 /// What differs from machine to machine: interface numbers and the clock.
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +262,7 @@ impl World {
         memory
             .slots6
             .resize_with(self.slots as usize, Default::default);
+        memory.localities.resize_with(LOCALITIES, Default::default);
         for (number, spec) in self.services.iter().enumerate() {
             add_service(&mut memory, number as u32, spec, surroundings);
         }
@@ -346,9 +352,14 @@ fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surrounding
     service
         .weight_top
         .store(weights().max().map_or(0, |top| top - step + 1));
+    let sum: u64 = weights().map(u64::from).sum();
+    service.weight_sum.store(sum as u32);
+    service.weight_sum_high.store((sum >> 32) as u32);
+    let exact = spec.flags & Service::EXACT != 0;
     let region = Region {
         offset: memory.members.len() as u32,
         length: spec.servers.len() as u32,
+        table: build::size(spec.scheduler, exact, spec.servers.len(), MAGLEV_EXACT),
         version: 1,
     };
     service.members.store(region.pack());
@@ -365,7 +376,7 @@ fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surrounding
         };
         memory
             .members
-            .push(Word32::new(memory.servers.len() as u32));
+            .push(Word64::new(memory.servers.len() as u64));
         memory
             .servers
             .push(server_of(server, family, number, surroundings));
@@ -381,6 +392,20 @@ fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surrounding
             meaning(memory, at, spec.protocol, server.port, bits);
         }
     }
+    let candidate = |(position, server): (usize, &ServerSpec)| {
+        let family = if version == family::V6 {
+            Family::V6
+        } else {
+            Family::V4
+        };
+        let address = place::words(family.server(server.host));
+        Candidate::new(address, server.port, position as u16, server.weight)
+    };
+    let mut candidates: Vec<_> = spec.servers.iter().enumerate().map(candidate).collect();
+    let mut entries = vec![0; region.table as usize];
+    build::fill(spec.scheduler, exact, &mut candidates, &mut entries);
+    let words = entries.chunks(4).map(|four| Word64::new(build::word(four)));
+    memory.members.extend(words);
 }
 
 fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundings) -> Server {

@@ -107,6 +107,16 @@ impl Hash {
     }
 }
 
+/// SipHash-1-3 of the four bytes of a number, and of that the low half: what Linux calls `hsiphash_1u32` where words
+/// have 64 bits.
+#[inline(always)]
+pub fn half_siphash(number: u32, with: HashKey) -> u32 {
+    const BYTES: u64 = 4;
+    let mut sip = Sip::new(with);
+    sip.block(BYTES << 56 | u64::from(number));
+    sip.finish() as u32
+}
+
 struct Sip {
     v0: u64,
     v1: u64,

@@ -1,61 +1,205 @@
 //! Which server takes a new connection. One file a scheduler.
+//!
+//! They come in five kinds, each with an engine that the schedulers of the kind share: by turns (rr, wrr),
+//! by load (lc, wlc, sed, nq, fo, ovf), by chance (twos), by hash (dh, sh, mh) and by locality (lblc, lblcr).
+//! Each kind is a method of [`Tables`], so that the kernel side can verify it once, on its own.
+//!
+//! A service with [`Service::EXACT`] is scheduled to the letter of IPVS; the oddities that are
+//! mended otherwise are named in the schedulers' files.
 
-mod least;
+#[cfg(not(target_arch = "bpf"))]
+pub mod build;
+mod dh;
+mod fo;
+mod hash;
+mod lblc;
+mod lblcr;
+mod lc;
+mod load;
+mod locality;
+mod mh;
+mod nq;
+mod ovf;
 mod rr;
+mod sed;
+mod sh;
+mod table;
+mod twos;
+mod wlc;
 mod wrr;
 
-use rvs_abi::{Scheduler, Server, service::Region};
+use rvs_abi::{Scheduler, Server, Service, protocol, service::Region};
 
 use crate::{Flow, NONE, Tables};
+
+pub use lblcr::look;
+pub use load::by_load;
+pub use locality::{by_locality, is_overburdened};
+pub use table::by_hash;
+pub use twos::by_chance;
 
 /// How often a scheduler with a cursor chooses anew where another CPU moved the cursor meanwhile; the
 /// last choice stands, so that nobody waits.
 const TRIES: u32 = 4;
 
 /// The index of the server that the service's scheduler chooses, [`NONE`] where none is eligible.
-/// `avoid` is a server that has been tried already.
+/// `flow` is the packet as a client sends it: source the client, destination the service. `avoid` is a server that
+/// has been tried already.
 ///
 /// Members are listed newest first, as IPVS lists destinations, so that order-sensitive schedulers
 /// choose alike.
 #[inline(always)]
-pub fn choose<T: Tables>(tables: &T, _flow: &Flow, service: u32, avoid: u32) -> u32 {
-    let Some(service) = tables.service(service) else {
+pub fn choose<T: Tables>(tables: &T, flow: &Flow, service: u32, avoid: u32) -> u32 {
+    let Some(entry) = tables.service(service) else {
         return NONE;
+    };
+    match Scheduler::from_number(entry.scheduler.load()) {
+        Some(Scheduler::Rr | Scheduler::Wrr) => {
+            let mut chosen = NONE;
+            for _ in 0..TRIES {
+                let turn = tables.by_turns(service, avoid);
+                chosen = turn as u32;
+                if turn >> 32 != 0 {
+                    break;
+                }
+            }
+            chosen
+        }
+        Some(
+            Scheduler::Lc
+            | Scheduler::Wlc
+            | Scheduler::Sed
+            | Scheduler::Nq
+            | Scheduler::Fo
+            | Scheduler::Ovf,
+        ) => tables.by_load(flow, service, avoid),
+        Some(Scheduler::Twos) => tables.by_chance(service, avoid),
+        Some(Scheduler::Dh | Scheduler::Sh | Scheduler::Mh) => tables.by_hash(flow, service, avoid),
+        Some(Scheduler::Lblc | Scheduler::Lblcr) => tables.by_locality(flow, service, avoid),
+        Some(Scheduler::Unscheduled) | None => NONE,
+    }
+}
+
+/// The choice of rr and wrr; the high half says whether it stands, or another CPU chose at the same time.
+#[inline(always)]
+pub fn by_turns<T: Tables>(tables: &T, service: u32, avoid: u32) -> u64 {
+    const STANDS: u64 = 1 << 32;
+    let nobody = u64::from(NONE) | STANDS;
+    let Some(service) = tables.service(service) else {
+        return nobody;
     };
     let region = Region::unpack(service.members.load());
     if region.length == 0 {
-        return NONE;
+        return nobody;
     }
-    let scheduler = Scheduler::from_number(service.scheduler.load());
-    let mut chosen = NONE;
-    for _ in 0..TRIES {
-        let moved;
-        (chosen, moved) = match scheduler {
-            Some(Scheduler::Rr) => rr::choose(tables, service, region, avoid),
-            Some(Scheduler::Wrr) => wrr::choose(tables, service, region, avoid),
-            Some(Scheduler::Lc) => (
-                least::choose(tables, region, avoid, least::Measure::Connections),
-                true,
-            ),
-            Some(Scheduler::Wlc) => (
-                least::choose(tables, region, avoid, least::Measure::PerWeight),
-                true,
-            ),
-            Some(_) | None => (NONE, true),
-        };
-        if moved {
-            break;
-        }
-    }
-    chosen
+    let (chosen, moved) = if service.scheduler.load() == Scheduler::Rr as u32 {
+        rr::choose(tables, service, region, avoid)
+    } else {
+        wrr::choose(tables, service, region, avoid)
+    };
+    u64::from(chosen) | u64::from(moved) << 32
 }
 
-/// A member and its weight, if it is eligible: in use, weight above zero, not to be avoided.
+/// A member and its weight, if it is eligible and not to be avoided.
 #[inline(always)]
 fn eligible<T: Tables>(tables: &T, place: u32, avoid: u32) -> Option<(u32, &Server, u32)> {
     let index = tables.member(place)?;
+    if index == avoid {
+        return None;
+    }
+    let (server, weight) = usable(tables, index)?;
+    Some((index, server, weight))
+}
+
+/// A server and its weight, if it is eligible: in use, not removed, weight above zero, not overloaded.
+#[inline(always)]
+fn usable<T: Tables>(tables: &T, index: u32) -> Option<(&Server, u32)> {
     let server = tables.server(index)?;
-    let weight = server.weight.load();
-    let usable = server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE;
-    (usable && weight > 0 && index != avoid).then_some((index, server, weight))
+    let (flags, weight) = (server.flags.load(), server.weight.load());
+    if !is_available(server) || weight == 0 {
+        return None;
+    }
+    // The word is on another line, which only servers with a threshold need.
+    if flags & Server::CAPPED != 0 && server.overloaded.load() != 0 {
+        return None;
+    }
+    Some((server, weight))
+}
+
+#[inline(always)]
+fn is_available(server: &Server) -> bool {
+    server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE
+}
+
+/// How connections are counted.
+#[derive(Clone, Copy)]
+struct Counting {
+    /// As IPVS.
+    exact: bool,
+    /// The protocol has no active state: every connection counts as active. IPVS's sed, nq, ovf and lblc see
+    /// none at all there.
+    all: bool,
+}
+
+impl Counting {
+    #[inline(always)]
+    fn of(service: &Service, flow: &Flow) -> Self {
+        let exact = is_exact(service);
+        let stateful = flow.protocol == protocol::TCP || flow.protocol == protocol::SCTP;
+        Self {
+            exact,
+            all: !exact && !stateful,
+        }
+    }
+
+    /// The connections that a server works for.
+    #[inline(always)]
+    fn active(self, server: &Server) -> u64 {
+        let active = settled(server.active.load());
+        if self.all {
+            active + settled(server.inactive.load())
+        } else {
+            active
+        }
+    }
+
+    /// What all connections cost, an active one as much as 256 inactive. IPVS (`ip_vs_dest_conn_overhead`) adds to
+    /// that the active ones once more.
+    #[inline(always)]
+    fn overhead(self, server: &Server) -> u64 {
+        let (active, inactive) = (
+            settled(server.active.load()),
+            settled(server.inactive.load()),
+        );
+        let overhead = active * 256 + inactive;
+        if self.exact {
+            overhead + active
+        } else {
+            overhead
+        }
+    }
+
+    /// What wlc compares.
+    #[inline(always)]
+    fn measure(self, server: &Server, weight: u32) -> load::Measure {
+        load::Measure {
+            load: self.overhead(server),
+            weight: u64::from(weight),
+        }
+    }
+}
+
+#[inline(always)]
+fn is_exact(service: &Service) -> bool {
+    service.flags.load() & Service::EXACT != 0
+}
+
+/// A count that is being moved on another CPU may be below zero for a moment.
+#[inline(always)]
+fn settled(count: u32) -> u64 {
+    if count >> 31 != 0 {
+        0
+    } else {
+        u64::from(count)
+    }
 }

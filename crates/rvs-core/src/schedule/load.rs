@@ -1,0 +1,104 @@
+//! The engine of lc, wlc, sed, nq, fo and ovf: one walk over the list that keeps the server with the least
+//! load for its weight. Of equals the first in the list.
+
+use rvs_abi::{Scheduler, Server, service::Region};
+
+use super::{Counting, eligible, fo, lc, nq, ovf, sed, wlc};
+use crate::{Flow, NONE, Tables, tables::Step};
+
+/// What a scheduler compares.
+pub(super) trait Rule {
+    /// Load and weight of an eligible server; `None` where the scheduler passes it over.
+    fn judge(&self, server: &Server, weight: u32) -> Option<(u64, u64)>;
+}
+
+/// Load for weight.
+#[derive(Clone, Copy)]
+pub(super) struct Measure {
+    pub(super) load: u64,
+    pub(super) weight: u64,
+}
+
+impl Measure {
+    /// No load, for a walk to begin with.
+    #[inline(always)]
+    pub(super) fn nothing<T: Tables>(tables: &T) -> Self {
+        Self {
+            load: u64::from(tables.veiled(0)),
+            weight: u64::from(tables.veiled(1)),
+        }
+    }
+
+    /// Cross-multiplied: a connection table of 2^24 slots times 257 times 2^31 fits 64 bits.
+    #[inline(always)]
+    pub(super) fn is_above(self, other: Self) -> bool {
+        self.load.wrapping_mul(other.weight) > other.load.wrapping_mul(self.weight)
+    }
+}
+
+struct Least<R> {
+    offset: u32,
+    avoid: u32,
+    rule: R,
+    chosen: u32,
+    measure: Measure,
+}
+
+impl<T: Tables, R: Rule> Step<T> for Least<R> {
+    #[inline(always)]
+    fn step(&mut self, tables: &T, round: u32) -> bool {
+        let Some((index, server, weight)) =
+            eligible(tables, self.offset.wrapping_add(round), self.avoid)
+        else {
+            return true;
+        };
+        let Some((load, weight)) = self.rule.judge(server, weight) else {
+            return true;
+        };
+        let measure = Measure { load, weight };
+        if self.chosen == NONE || self.measure.is_above(measure) {
+            self.chosen = index;
+            self.measure = measure;
+        }
+        // Nobody has less than nothing.
+        self.measure.load != 0
+    }
+}
+
+/// The index of the member with the least load by `rule`, or [`NONE`].
+#[inline(always)]
+fn least<T: Tables>(tables: &T, region: Region, avoid: u32, rule: impl Rule) -> u32 {
+    let mut least = Least {
+        offset: region.offset,
+        avoid,
+        rule,
+        chosen: tables.veiled(NONE),
+        measure: Measure::nothing(tables),
+    };
+    tables.repeat(region.length, &mut least);
+    least.chosen
+}
+
+/// The choice of lc, wlc, sed, nq, fo and ovf; for any other scheduler that of wlc.
+#[inline(always)]
+pub fn by_load<T: Tables>(tables: &T, flow: &Flow, service: u32, avoid: u32) -> u32 {
+    let Some(service) = tables.service(service) else {
+        return NONE;
+    };
+    let region = Region::unpack(service.members.load());
+    let counting = Counting::of(service, flow);
+    let scheduler = service.scheduler.load();
+    if scheduler == Scheduler::Lc as u32 {
+        least(tables, region, avoid, lc::Lc(counting))
+    } else if scheduler == Scheduler::Sed as u32 {
+        least(tables, region, avoid, sed::Sed(counting))
+    } else if scheduler == Scheduler::Nq as u32 {
+        least(tables, region, avoid, nq::Nq(counting))
+    } else if scheduler == Scheduler::Fo as u32 {
+        least(tables, region, avoid, fo::Fo)
+    } else if scheduler == Scheduler::Ovf as u32 {
+        least(tables, region, avoid, ovf::Ovf(counting))
+    } else {
+        least(tables, region, avoid, wlc::Wlc(counting))
+    }
+}
