@@ -111,9 +111,9 @@ impl WeightedRoundRobin {
     }
 }
 
-/// The overhead of `ip_vs_dest_conn_overhead`.
+/// An active connection costs as much as 256 inactive.
 fn overhead(active: u32, inactive: u32) -> u128 {
-    u128::from(active) * 256 + u128::from(active) + u128::from(inactive)
+    u128::from(active) * 256 + u128::from(inactive)
 }
 
 /// Least connections, for their weight or not: the first of the least.

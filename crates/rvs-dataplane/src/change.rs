@@ -9,6 +9,7 @@ use crate::{
     ChangeError, OpenError, Origin, Stats,
     coalesce::Need,
     dataplane::Dataplane,
+    localities::remembers,
     object::{self, SERVERS, SERVICES},
     options,
     rows::{ServerRow, ServiceRow},
@@ -118,6 +119,9 @@ impl Dataplane {
         }
         if let Some(entry) = self.maps.services.get(index) {
             options::write(entry, options, key.family(), self.ticks);
+        }
+        if remembers(former.scheduler) && former.scheduler != options.scheduler {
+            self.forget_localities(index);
         }
         for (index, row) in self.rows.servers_of(key) {
             if let Some(entry) = self.maps.servers.get(index) {
@@ -414,6 +418,9 @@ impl Dataplane {
         if let Some(entry) = self.maps.services.get(row.index) {
             entry.flags.store(0);
             entry.members.swap(0);
+        }
+        if remembers(row.options.scheduler) {
+            self.forget_localities(row.index);
         }
         self.rows.regions.retire(row.region);
     }

@@ -12,6 +12,7 @@ use crate::{
     coalesce::Waiting,
     detour::Detour,
     kernel, links,
+    localities::Rounds,
     object::{self, EXPRESS, INGRESS, INGRESS_L3, Maps, Pins, Sizes},
     programs,
     publish::Address,
@@ -46,6 +47,7 @@ pub struct Dataplane {
     /// Services of which the kernel does not know the newest list yet.
     pub(crate) waiting: BTreeMap<ServiceKey, Waiting>,
     pub(crate) sweep: Progress,
+    pub(crate) localities: Rounds,
     pub(crate) ticks: u32,
     pub(crate) knobs: Knobs,
     pub(crate) compat: Option<Compat>,
@@ -105,6 +107,7 @@ impl Dataplane {
             addresses_due: None,
             waiting: BTreeMap::new(),
             sweep: Progress::default(),
+            localities: Rounds::default(),
             ticks,
             knobs: director.knobs,
             compat: director.compat,

@@ -20,6 +20,7 @@ mod kernel;
 mod knobs;
 mod links;
 mod local;
+mod localities;
 mod object;
 mod observe;
 mod options;

@@ -16,13 +16,13 @@ use aya::{
     programs::{Program, ProgramError, ProgramFd, SchedClassifier, Xdp},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Device, FragmentKey, FragmentNote, Server, ServerStats, Service,
-    ServiceKey, Settings, Slot4, Slot6, Word64, tail,
+    AddressKey, COUNTERS, Device, FragmentKey, FragmentNote, Locality, LocalityKey, Server,
+    ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word64, tail,
 };
 use rvs_config::Director;
 
 use crate::{
-    OpenError,
+    OpenError, localities,
     shared::{Cells, Plain, Shared},
 };
 
@@ -73,7 +73,7 @@ impl Sizes {
     }
 
     /// Name, key size, value size and entries of each map.
-    fn maps(self) -> [(&'static str, u32, u32, u32); 16] {
+    fn maps(self) -> [(&'static str, u32, u32, u32); 17] {
         let word = size_of::<u32>() as u32;
         let array = |name, value: usize, entries| (name, word, value as u32, entries);
         [
@@ -97,6 +97,12 @@ impl Sizes {
             array("SERVICE_BASE", size_of::<ServerStats>(), SERVICE_BASES),
             array("PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
             array("EXPRESS_PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
+            (
+                "LOCALITIES",
+                size_of::<LocalityKey>() as u32,
+                size_of::<Locality>() as u32,
+                rvs_abi::locality::LOCALITIES,
+            ),
             (
                 "FRAGMENTS",
                 size_of::<FragmentKey>() as u32,
@@ -180,6 +186,7 @@ pub(crate) struct Maps {
     pub(crate) server_base: Shared<[Word64; 8]>,
     pub(crate) service_base: Shared<[Word64; 8]>,
     pub(crate) service_index: HashMap<MapData, Plain<ServiceKey>, u32>,
+    pub(crate) localities: HashMap<MapData, Plain<LocalityKey>, [u32; localities::WORDS]>,
     pub(crate) addresses: HashMap<MapData, Plain<AddressKey>, u32>,
     pub(crate) server_stats: PerCpuArray<MapData, Plain<ServerStats>>,
     pub(crate) counts: PerCpuArray<MapData, Plain<[u64; COUNTERS]>>,
@@ -223,6 +230,7 @@ impl Maps {
             service_base: shared(&data("SERVICE_BASE")?, SERVICE_BASES)?,
             service_index: HashMap::try_from(Map::HashMap(data("SERVICE_INDEX")?))
                 .map_err(wrong)?,
+            localities: HashMap::try_from(Map::HashMap(data("LOCALITIES")?)).map_err(wrong)?,
             addresses: HashMap::try_from(Map::HashMap(data("ADDRESSES")?)).map_err(wrong)?,
             server_stats: PerCpuArray::try_from(Map::PerCpuArray(data("SERVER_STATS")?))
                 .map_err(wrong)?,

@@ -114,6 +114,8 @@ unsafe impl aya::Pod for Plain<rvs_abi::FragmentKey> {}
 unsafe impl aya::Pod for Plain<rvs_abi::FragmentNote> {}
 // SAFETY: as above; the tail of a `ServerStats` is padding that is only ever read as integers.
 unsafe impl aya::Pod for Plain<rvs_abi::ServerStats> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<rvs_abi::LocalityKey> {}
 // SAFETY: an array of integers.
 unsafe impl aya::Pod for Plain<[u64; rvs_abi::COUNTERS]> {}
 

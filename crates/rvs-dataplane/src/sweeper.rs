@@ -28,6 +28,7 @@ impl Dataplane {
         self.publish_due();
         self.follow_interfaces();
         done.defences = self.defend();
+        self.thin_localities();
         let mut left = SWEEP_PER_TICK;
         while left > 0 {
             let slots = if self.sweep.on_v6 {

@@ -35,7 +35,7 @@ pub(super) fn fill(candidates: &mut [Candidate], entries: &mut [u16]) {
             skip: hash::keyed(number, hash::STEP, size - 1) + 1,
             entries: match candidate.weight {
                 0 => 0,
-                weight => (weight / divisor >> cut).max(1),
+                weight => ((weight / divisor) >> cut).max(1),
             },
         };
     }

@@ -1,0 +1,170 @@
+//! Forgetting what lblc and lblcr remember, once a minute (IPVS: `ip_vs_lblc_check_expire`).
+//!
+//! Every thirtieth time all addresses go that nobody asked for during the scheduler's expiration. In between, a service
+//! with too many loses some of those that were idle for six minutes.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rvs_abi::{LocalityKey, locality::MANY};
+use rvs_config::Scheduler;
+
+use crate::{dataplane::Dataplane, shared::Plain};
+
+/// Words of a memory.
+pub(crate) const WORDS: usize = size_of::<rvs_abi::Locality>() / 4;
+const PAUSE: Duration = Duration::from_secs(60);
+/// Between two looks at everything.
+const WHOLE: u32 = 30;
+/// Idle seconds after which an address may go where there are too many.
+const IDLE_SECONDS: u32 = 6 * 60;
+
+/// When to look again.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    due: Option<Instant>,
+    round: u32,
+}
+
+/// How old, in ticks, an address of a service must be to go.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    expiration: u32,
+    idle: u32,
+    whole: bool,
+}
+
+impl Dataplane {
+    /// Does a minute's work, once a minute.
+    pub(crate) fn thin_localities(&mut self) {
+        let now = Instant::now();
+        if self.localities.due.is_some_and(|due| due > now) {
+            return;
+        }
+        self.localities.due = Some(now + PAUSE);
+        let users: BTreeMap<u32, Scheduler> = self
+            .rows
+            .services
+            .values()
+            .filter(|row| remembers(row.options.scheduler))
+            .map(|row| (row.index, row.options.scheduler))
+            .collect();
+        if users.is_empty() {
+            return;
+        }
+        self.localities.round = self.localities.round.wrapping_add(1);
+        let (tick, _) = self.clock();
+        let mut ages: BTreeMap<u32, Vec<(u32, LocalityKey)>> = BTreeMap::new();
+        for (Plain(key), words) in self.maps.localities.iter().filter_map(Result::ok) {
+            let age = tick.wrapping_sub(words[0]);
+            ages.entry(key.service).or_default().push((age, key));
+        }
+        for (service, mut ages) in ages {
+            let expiration = match users.get(&service) {
+                Some(Scheduler::Lblcr) => self.knobs.lblcr_expiration,
+                Some(_) => self.knobs.lblc_expiration,
+                None => Duration::ZERO,
+            };
+            let rule = Rule {
+                expiration: crate::options::ticks(expiration, self.ticks),
+                idle: IDLE_SECONDS.saturating_mul(self.ticks),
+                whole: self.localities.round.is_multiple_of(WHOLE) || !users.contains_key(&service),
+            };
+            let count = ages.len() as u32;
+            let gone = stale(&mut ages, rule);
+            for key in &gone {
+                let _ = self.maps.localities.remove(&Plain(*key));
+            }
+            if let Some(entry) = self.maps.services.get(service) {
+                entry.localities.store(count - gone.len() as u32);
+            }
+        }
+    }
+
+    /// Forgets everything of a service.
+    pub(crate) fn forget_localities(&mut self, service: u32) {
+        let keys: Vec<LocalityKey> = self
+            .maps
+            .localities
+            .keys()
+            .filter_map(|key| key.ok().map(|key| key.0))
+            .filter(|key| key.service == service)
+            .collect();
+        for key in keys {
+            let _ = self.maps.localities.remove(&Plain(key));
+        }
+        if let Some(entry) = self.maps.services.get(service) {
+            entry.localities.store(0);
+        }
+    }
+}
+
+/// Whether the scheduler remembers addresses.
+pub(crate) const fn remembers(scheduler: Scheduler) -> bool {
+    matches!(scheduler, Scheduler::Lblc | Scheduler::Lblcr)
+}
+
+/// Which of a service's addresses go, the oldest first.
+fn stale(ages: &mut [(u32, LocalityKey)], rule: Rule) -> Vec<LocalityKey> {
+    ages.sort_unstable_by(|a, b| b.cmp(a));
+    let (least, most) = if rule.whole {
+        (rule.expiration, ages.len())
+    } else {
+        let beyond = ages.len().saturating_sub(MANY as usize);
+        (rule.idle, (beyond * 4 / 3).min(MANY as usize / 2))
+    };
+    ages.iter()
+        .take(most)
+        // A tick that the clock has not reached yet is no age.
+        .filter(|(age, _)| *age > least && *age < u32::MAX / 2)
+        .map(|(_, key)| *key)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(ages: impl IntoIterator<Item = u32>) -> Vec<(u32, LocalityKey)> {
+        let key = |number| LocalityKey {
+            service: 1,
+            address: [number, 0, 0, 0],
+        };
+        ages.into_iter().zip((0..).map(key)).collect()
+    }
+
+    const RULE: Rule = Rule {
+        expiration: 1000,
+        idle: 100,
+        whole: false,
+    };
+
+    #[test]
+    fn few_stay_until_they_expire() {
+        let mut ages = addresses([5, 2000, 1000, 1001, u32::MAX]);
+        assert!(stale(&mut ages, RULE).is_empty());
+        let whole = Rule {
+            whole: true,
+            ..RULE
+        };
+        let gone: Vec<u32> = stale(&mut ages, whole)
+            .iter()
+            .map(|key| key.address[0])
+            .collect();
+        assert_eq!(gone, [1, 3]);
+    }
+
+    #[test]
+    fn many_lose_their_idle() {
+        // 300 too many: 400 may go.
+        let mut ages = addresses((0..MANY + 300).map(|number| number % 200));
+        let gone = stale(&mut ages, RULE);
+        assert_eq!(gone.len(), 400);
+        let mut busy = addresses((0..MANY + 300).map(|number| number % 100));
+        assert!(stale(&mut busy, RULE).is_empty());
+        let mut flood = addresses((0..4 * MANY).map(|_| 500));
+        assert_eq!(stale(&mut flood, RULE).len(), MANY as usize / 2);
+    }
+}
