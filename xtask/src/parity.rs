@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// A selection that takes less than three minutes.
     #[arg(long)]
     short: bool,
-    /// Only scenarios whose names contain this.
+    /// Only scenarios whose names contain this, or one of these, with commas between.
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
     /// Play to one director alone (kernel or rvs) and print what is seen.

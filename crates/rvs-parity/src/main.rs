@@ -42,7 +42,7 @@ struct Args {
     /// A selection that takes less than three minutes
     #[arg(long)]
     short: bool,
-    /// Only scenarios whose names contain this
+    /// Only scenarios whose names contain this, or one of these, with commas between
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
     /// Play to one director alone and print what is seen
@@ -81,7 +81,7 @@ fn run(args: &Args) -> Result<bool> {
         .filter(|scenario| {
             args.only
                 .as_deref()
-                .is_none_or(|only| scenario.name.contains(only))
+                .is_none_or(|only| only.split(',').any(|only| scenario.name.contains(only)))
         })
         .collect();
     if args.list {

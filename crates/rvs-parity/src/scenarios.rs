@@ -54,18 +54,18 @@ fn at(address: IpAddr, port: u16) -> SocketAddr {
 /// Lines for `ipvsadm -R`: a service with servers of these weights, 10.1.0.21 (or its IPv6 sister) first.
 fn service(words: &str, scheduler: &str, method: &str, weights: &[u32]) -> String {
     let mut lines = format!("-A {words} -s {scheduler}\n");
-    let (net, end, port) = if words.contains('[') {
-        (
-            "[2001:db8:1::",
-            "]",
-            words.rsplit(':').next().unwrap_or_default(),
-        )
+    // Without what says more of the service than its name.
+    let name = words.split(" -").next().unwrap_or(words);
+    let port = name
+        .rsplit_once(':')
+        .map_or(String::new(), |(_, port)| format!(":{port}"));
+    let (net, end) = if name.contains('[') {
+        ("[2001:db8:1::", "]")
     } else {
-        ("10.1.0.", "", words.rsplit(':').next().unwrap_or_default())
+        ("10.1.0.", "")
     };
     for (n, weight) in (FIRST_SERVER..).zip(weights) {
-        let service = words.split(" -").next().unwrap_or(words);
-        lines += &format!("-a {service} -r {net}{n}{end}:{port} {method} -w {weight}\n");
+        lines += &format!("-a {name} -r {net}{n}{end}{port} {method} -w {weight}\n");
     }
     lines
 }

@@ -90,7 +90,7 @@ fn mark(marks: &[Mark]) -> Result<()> {
         let family = if address.contains(':') { "ip6" } else { "ip" };
         rules += &format!("{family} daddr {address} meta mark set {mark}\n");
     }
-    rules += "} }\n";
+    rules += "}\n}\n";
     let mut nft = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())

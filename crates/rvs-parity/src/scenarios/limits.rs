@@ -44,10 +44,16 @@ fn syns(round: u16, count: u16) -> Vec<Packet> {
         .collect()
 }
 
-/// Ends what a round began.
-fn ends(round: u16, count: u16) -> Vec<Packet> {
+/// The first connections that a round began.
+fn flagged(round: u16, count: u16, flags: &str) -> Vec<Packet> {
     (0..count)
-        .map(|n| Packet::tcp(at(client(2), 4000 + round * 50 + n), at(vip(100), 80), "R"))
+        .map(|n| {
+            Packet::tcp(
+                at(client(2), 4000 + round * 50 + n),
+                at(vip(100), 80),
+                flags,
+            )
+        })
         .collect()
 }
 
@@ -79,11 +85,12 @@ fn three_quarters(stage: &mut Stage<'_>) -> Result<()> {
 ",
     )?;
     stage.choices("eight fit", &syns(0, 10))?;
-    stage.choices("one ends", &ends(0, 1))?;
+    stage.choices("four stand", &flagged(0, 4, "A"))?;
+    stage.choices("one ends", &flagged(0, 1, "R"))?;
     stage.sleep(std::time::Duration::from_secs(12));
     stage.admin("-L -n --thresholds")?;
     stage.choices("seven are too many still", &syns(1, 2))?;
-    stage.choices("three more end", &ends(0, 4))?;
+    stage.choices("three more end", &flagged(0, 4, "R"))?;
     stage.sleep(std::time::Duration::from_secs(12));
     stage.admin("-L -n --thresholds")?;
     stage.choices("there is room again", &syns(2, 6))?;

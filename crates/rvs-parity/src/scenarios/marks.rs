@@ -79,7 +79,7 @@ fn persistent(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn listings(stage: &mut Stage<'_>) -> Result<()> {
-    stage.setup("-A -f 7 -s rr\n-a -f 7 -r 10.1.0.21 -m\n-a -f 7 -r 10.1.0.22:81 -g -w 3\n-A -f 9 -6 -s wlc\n-a -f 9 -6 -r [2001:db8:1::21] -g\n")?;
+    stage.setup("-A -f 7 -s rr\n-a -f 7 -r 10.1.0.21 -m\n-a -f 7 -r 10.1.0.22:81 -g -w 3\n-A -f 9 -6 -s wlc\n-a -f 9 -6 -r [2001:db8:1::21]:0 -g\n")?;
     for words in [
         "-L -n",
         "-L -n -f 7",

@@ -58,8 +58,7 @@ pub(crate) fn all() -> Vec<Scenario> {
                 heading: "Two connections in one reply",
             },
         ]),
-        Scenario::new("removed-server", "a server goes and comes back", removed)
-            .missing("expire_nodest_conn off"),
+        Scenario::new("removed-server", "a server goes and comes back", removed),
         Scenario::new(
             "removed-service",
             "a service goes and comes back",

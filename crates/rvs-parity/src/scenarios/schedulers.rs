@@ -227,7 +227,7 @@ fn hash6(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Many destinations by one service.
 fn by_destination(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
-    stage.setup(&service("-f 9", scheduler, "-g", &[2, 3, 1]).replace(":-f 9", ""))?;
+    stage.setup(&service("-f 9", scheduler, "-g", &[2, 3, 1]))?;
     let round = |round: u16| -> Vec<Packet> {
         (0..40_u16)
             .map(|n| {

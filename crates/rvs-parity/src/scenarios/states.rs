@@ -18,8 +18,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "TCP states with requests alone, tunnelled",
             tunnelled,
         ),
-        Scenario::new("port-reuse", "SYNs on connections that are closing", reuse)
-            .missing("conn_reuse_mode"),
+        Scenario::new("port-reuse", "SYNs on connections that are closing", reuse),
         Scenario::new(
             "timeouts",
             "--set, and connections that end by time",
