@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Only scenarios whose names contain this, or one of these, with commas between.
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
+    /// Print also the differences of scenarios that need what RVS has not got yet.
+    #[arg(long)]
+    differences: bool,
     /// Play to one director alone (kernel or rvs) and print what is seen.
     #[arg(long, value_name = "DIRECTOR")]
     show: Option<String>,
@@ -31,6 +34,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut words = Vec::new();
     if args.short {
         words.push("--short");
+    }
+    if args.differences {
+        words.push("--differences");
     }
     for (option, value) in [("--only", &args.only), ("--show", &args.show)] {
         if let Some(value) = value {

@@ -48,6 +48,9 @@ struct Args {
     /// Play to one director alone and print what is seen
     #[arg(long, value_name = "DIRECTOR")]
     show: Option<Which>,
+    /// Print also the differences of scenarios that need what RVS has not got yet
+    #[arg(long)]
+    differences: bool,
     /// List the scenarios, as JSON, and play none
     #[arg(long)]
     list: bool,
@@ -103,7 +106,7 @@ fn run(args: &Args) -> Result<bool> {
             let chosen = &chosen;
             scope.spawn(move || play_all(args, which, chosen, &sender))
         });
-        let outcomes = compare_all(&chosen, &kernel_notes.1, &rvs_notes.1);
+        let outcomes = compare_all(args, &chosen, &kernel_notes.1, &rvs_notes.1);
         for player in players {
             match player.join() {
                 Ok(result) => result?,
@@ -150,6 +153,7 @@ fn play_all(
 
 /// Prints a line as soon as both have played a scenario.
 fn compare_all(
+    args: &Args,
     chosen: &[&Scenario],
     kernel: &Receiver<Vec<Note>>,
     rvs: &Receiver<Vec<Note>>,
@@ -163,7 +167,7 @@ fn compare_all(
         let (differences, unused) = compare(&kernel, &rvs, scenario.explained);
         let outcome = Outcome::new(scenario, &kernel, differences, &unused);
         println!("{}", outcome.row());
-        if !outcome.is_good() {
+        if !outcome.is_good() || args.differences {
             print!("{}", outcome.details());
         }
         outcomes.push(outcome);

@@ -14,22 +14,19 @@ pub(crate) fn all() -> Vec<Scenario> {
             .knobs(&[("sloppy_tcp", "1")])
             .missing("sloppy_tcp"),
         Scenario::new("conn_reuse_mode-0", "SYNs never begin anew", states::reuse)
-            .knobs(&[("conn_reuse_mode", "0")])
-            .missing("conn_reuse_mode"),
+            .knobs(&[("conn_reuse_mode", "0")]),
         Scenario::new(
             "conn_reuse_mode-3",
             "SYNs begin anew in FIN_WAIT too",
             states::reuse,
         )
-        .knobs(&[("conn_reuse_mode", "3")])
-        .missing("conn_reuse_mode"),
+        .knobs(&[("conn_reuse_mode", "3")]),
         Scenario::new(
             "expire_nodest_conn",
             "connections of removed servers end",
             methods::removed,
         )
-        .knobs(&[("expire_nodest_conn", "1")])
-        .missing("expire_nodest_conn"),
+        .knobs(&[("expire_nodest_conn", "1")]),
         Scenario::new(
             "nat_icmp_send",
             "servers that answer nobody are told",

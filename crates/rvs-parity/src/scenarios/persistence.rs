@@ -16,11 +16,10 @@ pub(crate) fn all() -> Vec<Scenario> {
             "persist",
             "one client, one server; templates in listings",
             plain,
-        )
-        .missing("persistence"),
-        Scenario::new("persist-udp", "the same for UDP", udp).missing("persistence"),
-        Scenario::new("persist-netmask", "one network, one server", netmask).missing("persistence"),
-        Scenario::new("persist-ipv6", "one IPv6 prefix, one server", ipv6).missing("persistence"),
+        ),
+        Scenario::new("persist-udp", "the same for UDP", udp),
+        Scenario::new("persist-netmask", "one network, one server", netmask),
+        Scenario::new("persist-ipv6", "one IPv6 prefix, one server", ipv6),
         Scenario::new(
             "persist-any-port",
             "port 0: every port of an address",
@@ -29,8 +28,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         .missing("persistence"),
         Scenario::new("persist-ftp", "port 21: every high port goes along", ftp)
             .missing("persistence"),
-        Scenario::new("persist-quiesced", "weight 0 keeps its clients", quiesced)
-            .missing("persistence"),
+        Scenario::new("persist-quiesced", "weight 0 keeps its clients", quiesced),
         Scenario::new(
             "persist-quiesced-off",
             "expire_quiescent_template",
