@@ -112,13 +112,18 @@ fn unsuitable(layer: LinkLayerType, attributes: &[LinkAttribute]) -> Option<&'st
 
 /// Where the packets of an interface go that is part of another; nothing for a VRF, where they are still its own.
 fn above(port: &InfoPortKind) -> Option<&'static str> {
-    match port {
-        InfoPortKind::Bond => Some("it is part of a bond: name the bond"),
-        InfoPortKind::Bridge => Some("it is a port of a bridge: name the bridge"),
-        InfoPortKind::Other(kind) if kind == "team" => Some("it is part of a team: name the team"),
-        InfoPortKind::Other(kind) if kind == "openvswitch" => {
-            Some("it is a port of a switch: name the switch's own interface")
-        }
+    if *port == InfoPortKind::Bond {
+        return Some("it is part of a bond: name the bond");
+    }
+    if *port == InfoPortKind::Bridge {
+        return Some("it is a port of a bridge: name the bridge");
+    }
+    let InfoPortKind::Other(kind) = port else {
+        return None;
+    };
+    match kind.as_str() {
+        "team" => Some("it is part of a team: name the team"),
+        "openvswitch" => Some("it is a port of a switch: name the switch's own interface"),
         _ => None,
     }
 }
