@@ -10,6 +10,7 @@ mod malformed;
 mod mtu;
 mod persistence;
 mod refusals;
+mod schedulers;
 mod sctp;
 mod services;
 mod states;
@@ -21,6 +22,7 @@ pub fn cases() -> Vec<Case> {
     [
         forwarding::cases(),
         services::cases(),
+        schedulers::cases(),
         headers::cases(),
         states::cases(),
         knobs::cases(),
