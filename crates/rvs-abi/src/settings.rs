@@ -177,7 +177,8 @@ pub struct Settings {
     pub detour_ifindex: Word32,
     /// Tick until which the daemon is known to read from it.
     pub detour_until: Word32,
-    read_spare: [Word32; 1],
+    /// The list of match rules: see [`crate::rule::of_list`].
+    pub rules: Word32,
     /// Idle time-outs in ticks.
     pub timeouts: [Word32; TIMEOUTS],
 

@@ -25,6 +25,11 @@ pub trait Path: Packet + Tables + Sized {
         service::find(self, flow)
     }
 
+    /// See [`service::mark_by_rule`].
+    fn mark_by_rule(&self, flow: &Flow) -> u32 {
+        service::mark_by_rule(self, flow)
+    }
+
     /// See [`director::newcomer`]. In the kernel this is another program, which does not come back.
     fn newcomer(&mut self, flow: &Flow) -> u32 {
         director::newcomer(self, flow, &mut Intent::NEW.clone())

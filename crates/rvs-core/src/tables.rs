@@ -1,8 +1,8 @@
 //! The director's memory: services, servers, connections, settings, clock and counters.
 
 use rvs_abi::{
-    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Role, Server, Service,
-    ServiceKey, Settings, Slot4, Slot6, Word32,
+    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Role, Rule, Server,
+    Service, ServiceKey, Settings, Slot4, Slot6, Word32,
 };
 use rvs_table::{Hash, HashKey, Place, Record, Store};
 
@@ -102,6 +102,9 @@ pub trait Tables {
     {
         schedule::look(self, flow, service, argument, question)
     }
+
+    /// A match rule.
+    fn rule(&self, place: u32) -> Option<&Rule>;
 
     /// Calls `step` for `0..count` until it says `false`. (A plain loop of a thousand rounds is more
     /// than the verifier takes; the kernel side uses `bpf_loop`.)

@@ -26,7 +26,6 @@ impl Dataplane {
         if self.rows.service(&key).is_some() {
             return Err(ChangeError::ServiceExists(key));
         }
-        is_built(service.options())?;
         let limit = SERVICES;
         let index = self.rows.free_service(limit).ok_or(ChangeError::NoRoom {
             what: "service",
@@ -82,11 +81,12 @@ impl Dataplane {
                 .map_err(|error| kernel_error("adding to the service index", &error))
         });
         self.addresses_changed();
-        if done.is_err() {
+        if let Err(error) = done.and_then(|()| self.note_kinds()) {
             self.take_service(&key);
-            return done;
+            // What there was before had room.
+            let _ = self.note_kinds();
+            return Err(error);
         }
-        self.note_kinds();
         // Servers that came back from a service of the same address start anew.
         self.zero(Some(&key))
     }
@@ -102,7 +102,6 @@ impl Dataplane {
         key: &ServiceKey,
         options: &ServiceOptions,
     ) -> Result<(), ChangeError> {
-        is_built(options)?;
         let row = self
             .rows
             .service_mut(key)
@@ -111,7 +110,7 @@ impl Dataplane {
         let index = row.index;
         let own_timeouts = !options.timeouts.is_empty();
         // A scheduler's table must be there before the scheduler, and may go after it.
-        if let Err(error) = self.publish(key) {
+        if let Err(error) = self.publish(key).and_then(|()| self.note_kinds()) {
             if let Some(row) = self.rows.service_mut(key) {
                 row.options = former;
             }
@@ -139,8 +138,7 @@ impl Dataplane {
         }
         self.take_service(key);
         self.addresses_changed();
-        self.note_kinds();
-        Ok(())
+        self.note_kinds()
     }
 
     /// Adds a server to a service.
@@ -423,15 +421,6 @@ impl Dataplane {
             self.forget_localities(row.index);
         }
         self.rows.regions.retire(row.region);
-    }
-}
-
-/// Refuses what the programs would not do.
-fn is_built(options: &ServiceOptions) -> Result<(), ChangeError> {
-    if options.rules.is_empty() {
-        Ok(())
-    } else {
-        Err(ChangeError::NotBuilt("match rules"))
     }
 }
 

@@ -106,9 +106,6 @@ pub enum ChangeError {
         service: ServiceKey,
         server: SocketAddr,
     },
-    /// A part of the model that the packets' programs lack.
-    #[error("{0} are not built yet")]
-    NotBuilt(&'static str),
     /// A table is full.
     #[error("no room for another {what}: the limit is {limit}")]
     NoRoom { what: &'static str, limit: u64 },

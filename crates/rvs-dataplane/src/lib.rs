@@ -27,6 +27,7 @@ mod options;
 mod programs;
 mod publish;
 mod rows;
+mod rules;
 mod shared;
 mod state;
 mod stats;

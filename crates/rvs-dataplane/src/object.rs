@@ -16,8 +16,8 @@ use aya::{
     programs::{Program, ProgramError, ProgramFd, SchedClassifier, Xdp},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Device, FragmentKey, FragmentNote, Locality, LocalityKey, Server,
-    ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word64, tail,
+    AddressKey, COUNTERS, Device, FragmentKey, FragmentNote, Locality, LocalityKey, Rule, Server,
+    ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word64, rule::RULES, tail,
 };
 use rvs_config::Director;
 
@@ -73,7 +73,7 @@ impl Sizes {
     }
 
     /// Name, key size, value size and entries of each map.
-    fn maps(self) -> [(&'static str, u32, u32, u32); 17] {
+    fn maps(self) -> [(&'static str, u32, u32, u32); 18] {
         let word = size_of::<u32>() as u32;
         let array = |name, value: usize, entries| (name, word, value as u32, entries);
         [
@@ -83,6 +83,7 @@ impl Sizes {
             array("SERVICES", size_of::<Service>(), SERVICES),
             array("SERVERS", size_of::<Server>(), SERVERS),
             array("MEMBERS", size_of::<Word64>(), MEMBERS),
+            array("RULES", size_of::<Rule>(), 2 * RULES),
             (
                 "SERVICE_INDEX",
                 size_of::<ServiceKey>() as u32,
@@ -182,6 +183,7 @@ pub(crate) struct Maps {
     pub(crate) services: Shared<Service>,
     pub(crate) servers: Shared<Server>,
     pub(crate) members: Shared<Word64>,
+    pub(crate) rules: Shared<Rule>,
     pub(crate) devices: Shared<Device>,
     pub(crate) server_base: Shared<[Word64; 8]>,
     pub(crate) service_base: Shared<[Word64; 8]>,
@@ -225,6 +227,7 @@ impl Maps {
             services: shared(&data("SERVICES")?, SERVICES)?,
             servers: shared(&data("SERVERS")?, SERVERS)?,
             members: shared(&data("MEMBERS")?, MEMBERS)?,
+            rules: shared(&data("RULES")?, 2 * RULES)?,
             devices: shared(&data("DEVICES")?, rvs_abi::device::DEVICES)?,
             server_base: shared(&data("SERVER_BASE")?, SERVER_BASES)?,
             service_base: shared(&data("SERVICE_BASE")?, SERVICE_BASES)?,

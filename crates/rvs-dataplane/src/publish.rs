@@ -196,18 +196,19 @@ impl Dataplane {
         }
         self.addresses = wanted;
         self.addresses_due = None;
-        self.note_kinds();
-        Ok(())
+        self.note_kinds()
     }
 
     /// Says which kinds of services there are, so that no packet looks for what there is not.
-    pub(crate) fn note_kinds(&self) {
+    pub(crate) fn note_kinds(&mut self) -> Result<(), ChangeError> {
+        let rules = self.write_rules()?;
         let Some(settings) = self.maps.settings.get(0) else {
-            return;
+            return Ok(());
         };
         let kinds = self.rows.kinds();
         let mut flags = settings.flags.load();
         for (bit, on) in [
+            (Settings::HAS_RULES, rules),
             (Settings::HAS_MARKS, kinds.marks > 0),
             (Settings::HAS_ANY_PORT, kinds.any_port > 0),
             (Settings::HAS_FTP, kinds.ftp > 0),
@@ -215,6 +216,7 @@ impl Dataplane {
             flags = if on { flags | bit } else { flags & !bit };
         }
         settings.flags.store(flags);
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use rvs_abi::{Server as Entry, Service as ServiceEntry, service::Region};
 use rvs_config::{Method, Protocol, Server, ServiceKey, ServiceOptions, Weight};
 
-use crate::{Origin, hops::Hop, object::Maps, options, tables::Recipe, wire};
+use crate::{Origin, hops::Hop, object::Maps, options, rules, tables::Recipe, wire};
 
 /// A service.
 #[derive(Clone, Debug)]
@@ -116,7 +116,11 @@ impl Rows {
         let services: BTreeMap<u32, ServiceRow> = maps
             .services
             .iter()
-            .filter_map(|(index, entry)| Some((index, service_row(index, entry, per_second)?)))
+            .filter_map(|(index, entry)| {
+                let mut row = service_row(index, entry, per_second)?;
+                row.options.rules = rules::read(maps, &row.key);
+                Some((index, row))
+            })
             .collect();
         let mut order: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
         for (index, entry) in maps.servers.iter() {

@@ -8,7 +8,7 @@
 use std::{io, marker::PhantomData, os::fd::BorrowedFd, ptr::NonNull};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rvs_abi::{Device, Server, Service, Settings, Slot4, Slot6, Word64};
+use rvs_abi::{Device, Rule, Server, Service, Settings, Slot4, Slot6, Word64};
 
 /// Types that consist of cells only, so that others may change them under a shared reference.
 ///
@@ -31,6 +31,8 @@ unsafe impl Cells for Service {}
 unsafe impl Cells for Server {}
 // SAFETY: as above.
 unsafe impl Cells for Device {}
+// SAFETY: as above.
+unsafe impl Cells for Rule {}
 // SAFETY: as above.
 unsafe impl Cells for Word64 {}
 // SAFETY: as above.

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use rvs_abi::{
     AddressKey, COUNTERS, Counter, Device, FragmentKey, FragmentNote, Locality, LocalityKey,
-    Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word32, Word64, device,
+    Rule, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word32, Word64, device,
     locality, sweep::Insertion,
 };
 use rvs_core::{
@@ -35,6 +35,8 @@ static SERVERS: Array<Server> = Array::with_max_entries(4096, BPF_F_MMAPABLE);
 /// Lists of server indexes, and tables. A value of less than eight bytes would take eight all the same, and the mapping shows them.
 #[map]
 static MEMBERS: Array<Word64> = Array::with_max_entries(16384, BPF_F_MMAPABLE);
+#[map]
+static RULES: Array<Rule> = Array::with_max_entries(2 * rvs_abi::rule::RULES, BPF_F_MMAPABLE);
 #[map]
 static SERVICE_INDEX: HashMap<ServiceKey, u32> = HashMap::with_max_entries(1024, 0);
 #[map]
@@ -186,6 +188,11 @@ pub fn service(index: u32) -> Option<&'static Service> {
 #[inline(always)]
 pub fn server(index: u32) -> Option<&'static Server> {
     reference!(SERVERS, index)
+}
+
+#[inline(always)]
+pub fn rule(place: u32) -> Option<&'static Rule> {
+    reference!(RULES, place)
 }
 
 #[inline(always)]
@@ -381,6 +388,10 @@ macro_rules! tables_by_maps {
             #[inline(always)]
             fn server(&self, index: u32) -> Option<&rvs_abi::Server> {
                 $crate::maps::server(index)
+            }
+            #[inline(always)]
+            fn rule(&self, place: u32) -> Option<&rvs_abi::Rule> {
+                $crate::maps::rule(place)
             }
             #[inline(always)]
             fn member_word(&self, place: u32) -> Option<u64> {

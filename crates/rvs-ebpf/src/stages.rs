@@ -76,6 +76,10 @@ impl Path for Skb {
         director::drop(self, Counter::DropProgram)
     }
     #[inline(always)]
+    fn mark_by_rule(&self, flow: &Flow) -> u32 {
+        rvs_mark_by_rule(flow)
+    }
+    #[inline(always)]
     fn service_of(&self, flow: &Flow) -> u32 {
         rvs_service(self.context, flow)
     }
@@ -213,6 +217,7 @@ table_stage!(rvs_is_overburdened, schedule::is_overburdened, service: u32, index
 table_stage!(rvs_remember, maps::remember, service: u32, server: u32 => u32, 0);
 table_stage!(rvs_look_at_set, schedule::look, service: u32, argument: u32, question: u32 => u64, 0);
 packet_stage!(rvs_service, service_of);
+table_stage!(rvs_mark_by_rule, service::mark_by_rule => u32, 0);
 packet_stage!(rvs_request, forward::request, index: u32);
 packet_stage!(rvs_reply, forward::reply, index: u32);
 packet_stage!(rvs_returning, forward::returning, index: u32);

@@ -31,4 +31,4 @@ pub use frame::{Frame, Sent};
 pub use memory::Memory;
 pub use native::{Mode, Native, NativeEngine};
 pub use recipe::{Recipe, Tcp, ip_bytes};
-pub use world::{Edit, Hops, ServerSpec, ServiceSpec, Surroundings, World};
+pub use world::{Edit, Hops, RuleSpec, ServerSpec, ServiceSpec, Surroundings, World};

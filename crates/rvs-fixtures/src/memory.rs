@@ -23,6 +23,8 @@ pub struct Memory {
     pub members: Vec<Word64>,
     /// What lblc and lblcr remember; an entry without a key is free.
     pub localities: Vec<(OnceCell<LocalityKey>, Locality)>,
+    /// The match rules.
+    pub rules: Vec<rvs_abi::Rule>,
     /// The service index.
     pub index: Vec<(ServiceKey, u32)>,
     /// The address index.
@@ -79,6 +81,10 @@ impl Tables for Memory {
 
     fn server(&self, index: u32) -> Option<&Server> {
         self.servers.get(index as usize)
+    }
+
+    fn rule(&self, place: u32) -> Option<&rvs_abi::Rule> {
+        self.rules.get(place as usize)
     }
 
     fn member_word(&self, place: u32) -> Option<u64> {

@@ -63,6 +63,9 @@ impl Tables for Native<'_> {
     fn server(&self, index: u32) -> Option<&Server> {
         self.memory.server(index)
     }
+    fn rule(&self, place: u32) -> Option<&rvs_abi::Rule> {
+        self.memory.rule(place)
+    }
     fn member_word(&self, place: u32) -> Option<u64> {
         self.memory.member_word(place)
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rvs_abi::{
-    AddressKey, Method, Scheduler, Server, Service, ServiceKey, Settings, Word32, Word64,
+    AddressKey, Method, Rule, Scheduler, Server, Service, ServiceKey, Settings, Word32, Word64,
     device::LOOPBACK,
     family,
     service::{Region, address},
@@ -107,6 +107,19 @@ pub struct ServiceSpec {
 /// The number of the daemon's device, where there is one.
 const DETOUR: u32 = 4242;
 
+/// A match rule.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleSpec {
+    /// The mark that it gives.
+    pub mark: u32,
+    /// Protocol; 0 is any.
+    pub protocol: u8,
+    /// First and last destination address.
+    pub addresses: (IpAddr, IpAddr),
+    /// First and last destination port.
+    pub ports: (u16, u16),
+}
+
 /// A director.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -122,6 +135,8 @@ pub struct World {
     pub icmp_burst: u32,
     /// Ticks for which the dead rest.
     pub quarantine: u32,
+    /// Match rules.
+    pub rules: Vec<RuleSpec>,
     /// drop_packet: one new connection in so many is dropped; 0 is none.
     pub drop_rate: u32,
     /// Whether connections are idle as soon as they are made.
@@ -140,6 +155,7 @@ impl World {
             flags: Settings::DEFAULTS,
             icmp_burst: 1000,
             quarantine: 1_000_000_000,
+            rules: Vec::new(),
             drop_rate: 0,
             idle_at_once: false,
             detours: false,
@@ -228,6 +244,12 @@ impl World {
         self
     }
 
+    /// With one more match rule.
+    pub fn rule(mut self, rule: RuleSpec) -> Self {
+        self.rules.push(rule);
+        self.with(Settings::HAS_RULES)
+    }
+
     /// With these flags of the director too.
     pub fn with(mut self, flags: u32) -> Self {
         self.flags |= flags;
@@ -256,6 +278,13 @@ impl World {
         }
         memory.now.set(surroundings.now);
         memory.random.set(0x1234_5678_9abc_def1);
+        // Not at the array's beginning, since the list in use need not be there.
+        memory.rules.push(Rule::default());
+        memory.rules.extend(self.rules.iter().map(rule_of));
+        memory
+            .settings
+            .rules
+            .store(rvs_abi::rule::list(1, self.rules.len() as u32));
         memory
             .slots4
             .resize_with(self.slots as usize, Default::default);
@@ -496,6 +525,24 @@ fn meaning(memory: &mut Memory, address: IpAddr, protocol: u8, port: u16, bits: 
         Some((_, meaning)) => *meaning |= bits & address::BITS,
         None => memory.addresses.push((key, bits)),
     }
+}
+
+fn rule_of(spec: &RuleSpec) -> Rule {
+    let rule = Rule::default();
+    for (words, address) in [
+        (&rule.first, spec.addresses.0),
+        (&rule.last, spec.addresses.1),
+    ] {
+        for (word, value) in words.iter().zip(place::words(address)) {
+            word.store(u32::from_be(value));
+        }
+    }
+    rule.ports
+        .store(u32::from(spec.ports.0) | u32::from(spec.ports.1) << 16);
+    let family = u32::from(family_of(spec.addresses.0));
+    rule.what.store(u32::from(spec.protocol) | family << 8);
+    rule.mark.store(spec.mark);
+    rule
 }
 
 fn store(words: &[Word32; 4], address: IpAddr) {

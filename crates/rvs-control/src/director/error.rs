@@ -64,7 +64,6 @@ impl RequestError {
                 ChangeError::NoSuchServer { .. } => Code::NoSuchServer,
                 ChangeError::ServiceExists(_) => Code::ServiceExists,
                 ChangeError::ServerExists { .. } => Code::ServerExists,
-                ChangeError::NotBuilt(_) => Code::Invalid,
                 ChangeError::NoRoom { .. } => Code::NoRoom,
                 ChangeError::Kernel { .. } => Code::Kernel,
             },

@@ -4,7 +4,7 @@ use rvs_abi::{Counter, Method, Service, Settings};
 
 use super::forwarding::{answer, first, forwarded, next, translated};
 use crate::{
-    Case, Edit, Recipe, Step, World,
+    Case, Edit, Recipe, RuleSpec, Step, World,
     place::{CLIENT_MAC, Family},
 };
 
@@ -21,6 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(ports(family));
         cases.extend(once(family));
         cases.push(mark(family));
+        cases.push(rules(family));
         cases.push(assured(family));
     }
     cases
@@ -351,6 +352,61 @@ fn mark(family: Family) -> Case {
             Step::passes(&at(0, 40001, 80), Counter::PassNoService),
             // What is known needs no mark.
             to(&at(0, 40000, 80).flags("A"), Method::Direct, 0),
+        ],
+    )
+}
+
+/// Packets that match rules mark.
+fn rules(family: Family) -> Case {
+    let mut world = World::new().service(family.vip(0), 0, 0).marked(7);
+    world = world
+        .persistent(LONG)
+        .server(0, Method::Direct)
+        .service(family.vip(0), 0, 0)
+        .marked(8)
+        .persistent(LONG)
+        .server(1, Method::Direct)
+        .service(family.vip(1), 80, 6)
+        .server(2, Method::Direct);
+    for (mark, protocol, last, ports) in [
+        (7, 6, 0, (80, 90)),
+        (8, 0, 1, (443, 443)),
+        (7, 17, 1, (1, u16::MAX)),
+        // A mark that no service has.
+        (9, 6, 1, (81, 81)),
+    ] {
+        world = world.rule(RuleSpec {
+            mark,
+            protocol,
+            addresses: (family.vip(0), family.vip(last)),
+            ports,
+        });
+    }
+    let at = |vip: usize, client, port| syn(family, client).destination((family.vip(vip), port));
+    let direct = |packet: &Recipe, server| to(packet, Method::Direct, server);
+    let datagram = |port| Recipe::udp((family.client(), 40009), (family.vip(1), port));
+    let back = Recipe::tcp((family.vip(0), 90), (family.client(), 40001), "SA").from_server(0);
+    let sent = back.clone().aged().to_client(CLIENT_MAC);
+    Case::new(
+        name(
+            family,
+            "match rules mark packets by protocol, address and port, the first that fits",
+        ),
+        &world,
+        vec![
+            direct(&at(0, 40000, 80), 0).opens(0, 1, 0),
+            direct(&at(0, 40001, 90), 0).opens(0, 2, 0),
+            Step::passes(&at(0, 40002, 91), Counter::PassNoService),
+            Step::passes(&at(0, 40002, 79), Counter::PassNoService),
+            direct(&at(1, 40003, 443), 1).opens(1, 1, 0),
+            direct(&datagram(443), 1).opens(1, 1, 1),
+            direct(&datagram(53), 0).opens(0, 2, 1),
+            direct(&at(1, 40004, 80), 2).opens(2, 1, 0),
+            Step::passes(&at(1, 40005, 81), Counter::PassNoService),
+            Step::reply(&back, 0, &sent).counts(&[Counter::DirectReply]),
+            // The packet's own mark counts where no rule fits.
+            direct(&at(0, 40006, 79), 1).marked(8).opens(1, 2, 1),
+            direct(&at(0, 40007, 80), 0).marked(8).opens(0, 3, 1),
         ],
     )
 }
