@@ -1,5 +1,6 @@
 //! The connection table, read through its mapping.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rvs_abi::{
@@ -122,6 +123,16 @@ impl Dataplane {
         } else {
             (Protocol::Udp, "UDP")
         };
+        let server = row.server.socket_addr();
+        let virtual_port = u16::from_be((entry.ports >> 16) as u16);
+        let port = match (template, u16::from_be(entry.server_port as u16)) {
+            // What remembers a client for all ports is of none.
+            (true, _) if virtual_port == 0 => 0,
+            (true, _) => server.port(),
+            // Not rewritten: the server sees the port that the client meant.
+            (false, 0) => virtual_port,
+            (false, rewritten) => rewritten,
+        };
         Some(Connection {
             protocol,
             key: row.service,
@@ -131,7 +142,7 @@ impl Dataplane {
                 (entry.ports >> 16) as u16,
                 entry.is_v6,
             ),
-            server: row.server.socket_addr(),
+            server: SocketAddr::new(server.ip(), port),
             state: name,
             expires: Duration::from_secs(seconds),
             active: !state.has(State::INACTIVE),
