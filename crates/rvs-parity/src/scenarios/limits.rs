@@ -5,12 +5,16 @@ use anyhow::Result;
 use super::{at, service};
 use crate::packet::Packet;
 use crate::place::{client, vip};
-use crate::scenario::Scenario;
+use crate::scenario::{Explained, Scenario};
 use crate::stage::{Stage, many};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("thresholds", "upper and lower thresholds", thresholds).missing("thresholds"),
+        Scenario::new("thresholds-saved", "thresholds in -S", saved).explained(&[Explained {
+            step: "ipvsadm -S -n",
+            heading: "Saved thresholds",
+        }]),
         Scenario::new(
             "thresholds-default",
             "without a lower threshold: three quarters",
@@ -72,6 +76,12 @@ fn thresholds(stage: &mut Stage<'_>) -> Result<()> {
     stage.choices("room for two", &syns(1, 4))?;
     stage.admin("-e -t 10.0.0.100:80 -r 10.1.0.21:80 -g")?;
     stage.choices("room without end", &syns(2, 6))?;
+    stage.admin("-L -n --thresholds")?;
+    Ok(())
+}
+
+fn saved(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup("-A -t 10.0.0.100:80 -s rr\n-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g -x 7 -y 3")?;
     stage.admin("-L -n --thresholds")?;
     stage.admin("-S -n")?;
     Ok(())

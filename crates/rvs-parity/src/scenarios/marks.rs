@@ -17,7 +17,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("mark-persist", "the same, persistent", persistent)
             .marks(MARKS)
             .missing("firewall marks"),
-        Scenario::new("mark-listings", "-f in every listing", listings).missing("firewall marks"),
+        Scenario::new("mark-listings", "-f in every listing", listings),
     ]
 }
 

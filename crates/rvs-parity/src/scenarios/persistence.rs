@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{at, service};
 use crate::packet::Packet;
 use crate::place::{client, vip, vip6};
-use crate::scenario::Scenario;
+use crate::scenario::{Explained, Scenario};
 use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
@@ -36,8 +36,16 @@ pub(crate) fn all() -> Vec<Scenario> {
         )
         .knobs(&[("expire_quiescent_template", "1")])
         .missing("persistence"),
-        Scenario::new("persist-removed", "a server goes and comes back", removed)
-            .missing("persistence"),
+        Scenario::new("persist-removed", "a server goes and comes back", removed).explained(&[
+            Explained {
+                step: "connections at the end",
+                heading: "Templates of servers that are gone",
+            },
+            Explained {
+                step: "ipvsadm -L -n --persistent-conn",
+                heading: "Templates of servers that are gone",
+            },
+        ]),
         Scenario::new("persist-timeout", "templates end by time", timeout).missing("persistence"),
         Scenario::new("persist-edits", "-E with and without -p", edits).missing("persistence"),
     ]
