@@ -50,6 +50,28 @@ pub(crate) enum Command {
         )]
         words: Vec<OsString>,
     },
+    /// Print the table as ipvsadm-save does
+    #[command(disable_help_flag = true)]
+    IpvsadmSave {
+        /// -n for numbers in the place of names
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "WORDS"
+        )]
+        words: Vec<OsString>,
+    },
+    /// Clear the table and read another from standard input, as ipvsadm-restore does
+    #[command(disable_help_flag = true)]
+    IpvsadmRestore {
+        /// Ignored, as there
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "WORDS"
+        )]
+        words: Vec<OsString>,
+    },
     /// Prepare this host to be a real server, or undo that
     Realserver(crate::realserver::Args),
     /// Look for what would keep a director or a real server from working

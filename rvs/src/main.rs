@@ -28,11 +28,12 @@ use clap::Parser;
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
-    let result = if Path::new(&program).file_name() == Some("ipvsadm".as_ref()) {
-        let words: Vec<String> = words.map(lossy).collect();
-        ipvsadm_front_end(&words, &selection::Selection::default())
-    } else {
-        run(cli::Cli::parse())
+    let result = match ipvsadm::Tool::of(Path::new(&program)) {
+        Some(tool) => {
+            let words: Vec<String> = words.map(lossy).collect();
+            ipvsadm_front_end(tool, &words, &selection::Selection::default())
+        }
+        None => run(cli::Cli::parse()),
     };
     result.unwrap_or_else(|error| {
         // Nobody is left to tell when standard error is gone.
@@ -53,9 +54,10 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         cli::Command::Run(args) => daemon::run(args, &selection),
         cli::Command::Check { file } => check::run(&file, form),
-        cli::Command::Ipvsadm { words } => {
-            let words: Vec<String> = words.into_iter().map(lossy).collect();
-            ipvsadm_front_end(&words, &selection)
+        cli::Command::Ipvsadm { words } => front_end(ipvsadm::Tool::Ipvsadm, words, &selection),
+        cli::Command::IpvsadmSave { words } => front_end(ipvsadm::Tool::Save, words, &selection),
+        cli::Command::IpvsadmRestore { words } => {
+            front_end(ipvsadm::Tool::Restore, words, &selection)
         }
         cli::Command::Realserver(args) => realserver::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
@@ -64,12 +66,22 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn front_end(
+    tool: ipvsadm::Tool,
+    words: Vec<OsString>,
+    selection: &selection::Selection,
+) -> anyhow::Result<ExitCode> {
+    let words: Vec<String> = words.into_iter().map(lossy).collect();
+    ipvsadm_front_end(tool, &words, selection)
+}
+
 fn ipvsadm_front_end(
+    tool: ipvsadm::Tool,
     words: &[String],
     selection: &selection::Selection,
 ) -> anyhow::Result<ExitCode> {
     let mut table = remote_table::RemoteTable::new(selection.client()?)?;
-    let status = ipvsadm::run(
+    let status = tool.run(
         words,
         &mut table,
         &mut std::io::stdin().lock(),

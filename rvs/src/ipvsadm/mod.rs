@@ -2,8 +2,9 @@
 //!
 //! It knows a director only as a [`Table`], and nothing of how one is reached. What ipvsadm has and RVS does not have
 //! yet is understood, refused and named; nothing is accepted in silence. Known differences from the original: services
-//! on unspecified or multicast addresses are refused; services and servers are sorted by plain address order, where
-//! the original's comparison overflows for addresses that lie more than half the address space apart.
+//! on unspecified or multicast addresses are refused, and persistence engines that would never be asked; services and
+//! servers are sorted by plain address order, where the original's comparison overflows for addresses that lie more than
+//! half the address space apart; thresholds are saved, and large marks as what they are.
 
 mod command;
 #[cfg(any(test, fuzzing))]
@@ -14,6 +15,7 @@ mod parse;
 mod popt;
 mod print;
 pub(crate) mod table;
+mod tool;
 mod values;
 
 use std::io::{BufRead, BufWriter, Write};
@@ -23,6 +25,8 @@ use names::Names;
 use print::Format;
 use rvs_config::ServiceKey;
 use table::{Table, TableError, TimeoutValues};
+
+pub(crate) use tool::Tool;
 
 const HELP: &str = include_str!("help.txt");
 const VERSION: &str = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n";

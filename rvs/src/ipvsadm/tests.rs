@@ -12,7 +12,7 @@ mod session;
 
 use super::names::{Names, Others};
 use super::run_with_names;
-use memory::Memory;
+pub(super) use memory::Memory;
 
 /// The lines of Debian's file that the captures need.
 const SERVICES: &str = "\

@@ -12,14 +12,14 @@ use crate::ipvsadm::table::{
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(in crate::ipvsadm) struct Memory {
     pub(super) services: Vec<ServiceEntry>,
     pub(super) connections: Vec<ConnectionEntry>,
     timeouts: TimeoutValues,
 }
 
 impl Memory {
-    pub(super) fn new() -> Memory {
+    pub(in crate::ipvsadm) fn new() -> Memory {
         let [tcp, tcp_fin, udp] = [900, 120, 300].map(Duration::from_secs);
         let timeouts = TimeoutValues { tcp, tcp_fin, udp };
         Memory {
