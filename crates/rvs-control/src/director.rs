@@ -203,6 +203,22 @@ impl Director {
         (total, connections)
     }
 
+    /// A service's connections, or all, of a slice of the tables, which begins at `place` (0 for the first), and where
+    /// the next begins.
+    pub fn connections_of_slice(
+        &self,
+        of: Option<ServiceKey>,
+        place: u64,
+    ) -> (Vec<Connection>, Option<u64>) {
+        let mut connections = Vec::new();
+        let next = self.forwarding.for_slice(place, &mut |connection| {
+            if of.is_none_or(|key| connection.key == Some(key)) {
+                connections.push(connection);
+            }
+        });
+        (connections, next)
+    }
+
     /// The servers' addresses, to which ways must be known.
     pub fn server_addresses(&self) -> Vec<IpAddr> {
         self.forwarding.server_addresses()

@@ -60,6 +60,9 @@ pub trait Forwarding: Send {
     fn counters(&self) -> Vec<(rvs_abi::Counter, u64)>;
     /// Visits every connection until told to stop (`false`); there may be millions.
     fn for_each_connection(&self, visit: &mut dyn FnMut(Connection) -> bool);
+    /// Visits the connections of a slice of the tables, which begins at this place (0 for the first), and says where the
+    /// next begins.
+    fn for_slice(&self, place: u64, visit: &mut dyn FnMut(Connection)) -> Option<u64>;
     /// How full the tables are.
     fn table(&self) -> TableState;
     /// Does a second's work.
@@ -162,6 +165,10 @@ impl Forwarding for Dataplane {
 
     fn for_each_connection(&self, visit: &mut dyn FnMut(Connection) -> bool) {
         Dataplane::for_each_connection(self, visit);
+    }
+
+    fn for_slice(&self, place: u64, visit: &mut dyn FnMut(Connection)) -> Option<u64> {
+        Dataplane::for_slice(self, place, visit)
     }
 
     fn table(&self) -> TableState {

@@ -13,6 +13,9 @@ use crate::forwarding::{
     ServiceState, Stats, TableState, Tick, Totals,
 };
 
+/// How many connections make a slice: few, so that tests have several.
+const SLICE: usize = 2;
+
 /// The data plane's whole state. Tests may set any of it.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields' names say it")]
@@ -254,6 +257,15 @@ impl Forwarding for Memory {
                 return;
             }
         }
+    }
+
+    fn for_slice(&self, place: u64, visit: &mut dyn FnMut(Connection)) -> Option<u64> {
+        let begin = usize::try_from(place).unwrap_or(usize::MAX);
+        let rest = self.connections.get(begin..).unwrap_or_default();
+        for connection in rest.iter().take(SLICE) {
+            visit(connection.clone());
+        }
+        (rest.len() > SLICE).then_some(place + SLICE as u64)
     }
 
     fn table(&self) -> TableState {

@@ -10,7 +10,10 @@ use rvs_abi::{
 use rvs_config::Protocol;
 use rvs_table::tag;
 
-use crate::{Connection, dataplane::Dataplane, wire};
+use crate::{Connection, dataplane::Dataplane, object::Maps, wire};
+
+/// How many slots make a slice: a few milliseconds' work, a few megabytes at most.
+const SLICE: u64 = 32 * 1024;
 
 /// A connection as the table has it, servers by index.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +76,25 @@ impl Dataplane {
                 return;
             }
         }
+    }
+
+    /// Shows the connections of a slice of the tables, which begins at `place` (0 for the first), and says where the
+    /// next slice begins.
+    pub fn for_slice(&self, place: u64, mut visit: impl FnMut(Connection)) -> Option<u64> {
+        let clock = self.clock();
+        let (v4, v6) = (u64::from(self.sizes.slots4), u64::from(self.sizes.slots6));
+        let end = place.saturating_add(SLICE).min(v4 + v6);
+        for place in place..end {
+            let entry = match u32::try_from(place - place.min(v4)) {
+                _ if place < v4 => entry4(&self.maps, place as u32),
+                Ok(index) => entry6(&self.maps, index),
+                Err(_) => None,
+            };
+            if let Some(connection) = entry.and_then(|entry| self.connection(&entry, clock)) {
+                visit(connection);
+            }
+        }
+        (end < v4 + v6).then_some(end)
     }
 
     fn connection(&self, entry: &Entry, (now, ticks): (u32, u32)) -> Option<Connection> {
@@ -154,26 +176,36 @@ impl Dataplane {
 }
 
 /// The live connections of both tables.
-pub(crate) fn entries(maps: &crate::object::Maps) -> impl Iterator<Item = Entry> {
-    let v4 = maps.slots4.iter().filter_map(|(index, slot)| {
-        let mut entry = read(slot, index, false)?;
-        let reply = maps.slots4.get(slot.head.pair.load());
-        entry.stamp = later(
-            entry.stamp,
-            reply.and_then(|reply| stamp_of_pair(slot, reply)),
-        );
-        Some(entry)
-    });
-    let v6 = maps.slots6.iter().filter_map(|(index, slot)| {
-        let mut entry = read(slot, index, true)?;
-        let reply = maps.slots6.get(slot.head.pair.load());
-        entry.stamp = later(
-            entry.stamp,
-            reply.and_then(|reply| stamp_of_pair(slot, reply)),
-        );
-        Some(entry)
-    });
+pub(crate) fn entries(maps: &Maps) -> impl Iterator<Item = Entry> {
+    let v4 = maps
+        .slots4
+        .iter()
+        .filter_map(|(index, _)| entry4(maps, index));
+    let v6 = maps
+        .slots6
+        .iter()
+        .filter_map(|(index, _)| entry6(maps, index));
     v4.chain(v6)
+}
+
+/// The connection at an index of the IPv4 table.
+fn entry4(maps: &Maps, index: u32) -> Option<Entry> {
+    let slot = maps.slots4.get(index)?;
+    let entry = read(slot, index, false)?;
+    let reply = maps.slots4.get(slot.head.pair.load());
+    let reply = reply.and_then(|reply| stamp_of_pair(slot, reply));
+    let stamp = later(entry.stamp, reply);
+    Some(Entry { stamp, ..entry })
+}
+
+/// The connection at an index of the IPv6 table.
+fn entry6(maps: &Maps, index: u32) -> Option<Entry> {
+    let slot = maps.slots6.get(index)?;
+    let entry = read(slot, index, true)?;
+    let reply = maps.slots6.get(slot.head.pair.load());
+    let reply = reply.and_then(|reply| stamp_of_pair(slot, reply));
+    let stamp = later(entry.stamp, reply);
+    Some(Entry { stamp, ..entry })
 }
 
 /// Reads a request slot, if it is one and stays the same meanwhile.

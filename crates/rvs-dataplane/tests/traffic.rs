@@ -11,7 +11,7 @@ use std::{
 use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
 };
-use rvs_dataplane::{Adoption, Dataplane, Origin, Stats, decapsulation, hops};
+use rvs_dataplane::{Adoption, Connection, Dataplane, Origin, Stats, decapsulation, hops};
 use rvs_lab::{Family, Host, Lab, Nginx, Topology, UdpEcho, Vip};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -159,7 +159,12 @@ fn every_method_and_family_carries_tcp_and_udp() -> Outcome {
             let two_way = state.servers[0].server.method() == Method::Nat;
             assert_eq!(state.stats.packets_out > 0, two_way, "{state:?}");
         }
-        assert_eq!(dataplane.connections().len(), 24);
+        let connections = dataplane.connections();
+        assert_eq!(connections.len(), 24);
+        // Their time-outs may have come nearer meanwhile.
+        let ends = |connection: &Connection| (connection.client, connection.service);
+        let sliced = by_slices(&dataplane);
+        assert!(sliced.iter().map(ends).eq(connections.iter().map(ends)));
         dataplane.tick();
         // Four of the twelve go by NAT, and have two slots each.
         assert_eq!(dataplane.table().used4, 16);
@@ -171,6 +176,21 @@ fn every_method_and_family_carries_tcp_and_udp() -> Outcome {
         server.in_namespace(|| decapsulation::detach(Path::new(BPFFS), "eth0"))??;
     }
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// All connections, slice by slice; the tables have several slices.
+fn by_slices(dataplane: &Dataplane) -> Vec<Connection> {
+    let (mut all, mut place, mut slices) = (Vec::new(), Some(0), 0);
+    while let Some(begin) = place {
+        place = dataplane.for_slice(begin, |connection| all.push(connection));
+        slices += 1;
+    }
+    assert!(slices > 1);
+    assert_eq!(
+        dataplane.for_slice(u64::MAX, |_| panic!("nothing is there")),
+        None
+    );
+    all
 }
 
 /// Listings start from zero; underneath, and in the director's sums, everything stays counted.

@@ -6,27 +6,54 @@ use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
+use rvs_config::ServiceKey;
 use serde::Serialize;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::actor::{Gone, Handle};
 use crate::events::Event;
-use crate::forwarding::Connection;
 use crate::wire;
 
-/// How many connections are written at a time.
-const CHUNK: usize = 512;
-
-/// Every connection, a line each, never all of them as text at once.
-pub(super) fn connections(connections: Vec<Connection>) -> Response {
-    let chunks = stream::unfold(connections.into_iter(), |mut rest| async move {
-        let mut text = Vec::new();
-        for connection in rest.by_ref().take(CHUNK) {
-            line(&mut text, &wire::Connection::from(&connection));
+/// Up to `limit` connections, a line each, slice by slice: never all of them at once, and between two slices the
+/// director does what else it is asked.
+pub(super) async fn connections(
+    director: Handle,
+    of: Option<ServiceKey>,
+    limit: usize,
+) -> Result<Response, Gone> {
+    let slice = move |director: Handle, place| async move {
+        let asked = director.ask(move |director| director.connections_of_slice(of, place));
+        asked.await
+    };
+    // A director that is gone is told by the answer's head.
+    let first = slice(director.clone(), 0).await?;
+    let begin = (Some(first), Some(0), limit);
+    let chunks = stream::try_unfold(begin, move |(ready, place, left)| {
+        let director = director.clone();
+        async move {
+            let (mut ready, mut place) = (ready, place);
+            while left > 0 {
+                let (connections, next) = match (ready.take(), place) {
+                    (Some(ready), _) => ready,
+                    (None, Some(place)) => slice(director.clone(), place).await?,
+                    (None, None) => return Ok(None),
+                };
+                place = next;
+                if connections.is_empty() && next.is_some() {
+                    continue;
+                }
+                let mut text = Vec::new();
+                for connection in connections.iter().take(left) {
+                    line(&mut text, &wire::Connection::from(connection));
+                }
+                let left = left.saturating_sub(connections.len());
+                return Ok(Some((Bytes::from(text), (None, next, left))));
+            }
+            Ok(None)
         }
-        (!text.is_empty()).then(|| (Ok(Bytes::from(text)), rest))
     });
-    lines(chunks)
+    Ok(lines::<Gone>(chunks))
 }
 
 /// The events so far, and then each as it happens, until the client leaves or the director stops.
@@ -53,7 +80,7 @@ pub(super) fn events(past: Vec<Event>, listener: broadcast::Receiver<Event>) -> 
             }
         }
     });
-    lines(chunks)
+    lines::<Infallible>(chunks)
 }
 
 fn line(text: &mut Vec<u8>, document: &impl Serialize) {
@@ -65,7 +92,9 @@ fn line(text: &mut Vec<u8>, document: &impl Serialize) {
     }
 }
 
-fn lines(chunks: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
+fn lines<E: std::error::Error + Send + Sync + 'static>(
+    chunks: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> Response {
     (
         [(CONTENT_TYPE, "application/x-ndjson")],
         Body::from_stream(chunks),

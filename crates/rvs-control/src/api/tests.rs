@@ -656,6 +656,29 @@ async fn connections_are_limited_or_streamed() {
         .await
         .expect("lines");
     assert_eq!(lines, 5000);
+    for (words, expected) in [
+        ("limit=0", 0),
+        ("limit=1", 1),
+        ("limit=3", 3),
+        ("limit=4999", 4999),
+        ("limit=5001", 5000),
+        ("service=tcp://10.0.0.9:80", 0),
+    ] {
+        let path = format!("/v1/connections?format=ndjson&{words}");
+        let mut lines = 0;
+        let each = |_: &[u8]| {
+            lines += 1;
+            Ok(())
+        };
+        served.client.lines(&path, each).await.expect(words);
+        assert_eq!(lines, expected, "{words}");
+    }
+    // A director that is gone is no empty list.
+    served.director.end().await;
+    let (status, refusal) = served
+        .ask(Method::GET, "/v1/connections?format=ndjson", "")
+        .await;
+    assert_eq!((status, &refusal["code"]), (503, &json!("stopping")));
 }
 
 #[tokio::test]

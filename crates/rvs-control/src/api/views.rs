@@ -102,18 +102,20 @@ pub(super) async fn connections(
         (Format::Json | Format::Ndjson, Some(limit)) => limit,
         (Format::Ndjson, None) => usize::MAX,
     };
-    let (total, connections) = context
-        .director
-        .ask(move |director| director.connections(words.service, limit))
-        .await?;
-    Ok(match words.format {
-        Format::Json => Json(wire::Connections {
-            total,
-            connections: connections.iter().map(wire::Connection::from).collect(),
-        })
-        .into_response(),
-        Format::Ndjson => stream::connections(connections),
-    })
+    match words.format {
+        Format::Json => {
+            let (total, connections) = context
+                .director
+                .ask(move |director| director.connections(words.service, limit))
+                .await?;
+            Ok(Json(wire::Connections {
+                total,
+                connections: connections.iter().map(wire::Connection::from).collect(),
+            })
+            .into_response())
+        }
+        Format::Ndjson => Ok(stream::connections(context.director, words.service, limit).await?),
+    }
 }
 
 #[derive(Deserialize)]
