@@ -56,6 +56,7 @@ scheduler = "none"
 
 [[service]]
 address = "fwmark://4294967295"
+match = ["tcp://10.0.3.0/24:80-90", "any://10.0.4.1-10.0.4.9"]
 scheduler = "lblcr"
 method = "tunnel"
 servers = [
