@@ -84,6 +84,10 @@ counters! {
     Rescheduled, "rescheduled", Note, "Another server was chosen, since the first already had a connection with this client address and port.";
     Spilled, "spilled", Note, "The connection's first window was full; it went to a later one.";
     MadeRoom, "made_room", Note, "An idle connection ended early, since the table was full where a new one was to go.";
+    DropFtp, "drop_ftp", Drop, "What an FTP control connection says needs the daemon, which is away; it will be repeated.";
+    DropSequence, "drop_sequence", Drop, "How the connection's sequence numbers are adjusted is no longer known.";
+    FtpDetour, "ftp_detour", Note, "What an FTP control connection says named an address and was given to the daemon.";
+    FtpData, "ftp_data", Note, "A passive FTP data connection that was expected began.";
     FragmentForward, "fragment_forward", Note, "A later fragment of a packet went the way of the first.";
     FragmentDetour, "fragment_detour", Note, "A fragment that came before its first was given to the daemon to wait for it.";
     NeighbourUnknown, "neighbour_unknown", Note, "XDP left the packet to tc, since the next hop's address was not known.";

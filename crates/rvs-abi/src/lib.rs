@@ -18,6 +18,7 @@ pub mod device;
 pub mod fragment;
 pub mod locality;
 pub mod rule;
+pub mod sequence;
 pub mod server;
 pub mod service;
 pub mod settings;
@@ -31,6 +32,7 @@ pub use device::Device;
 pub use fragment::{FragmentKey, FragmentNote};
 pub use locality::{Locality, LocalityKey};
 pub use rule::Rule;
+pub use sequence::{Sequence, SequenceKey, Shift};
 pub use server::{Encapsulation, Method, Server, ServerStats};
 pub use service::{AddressKey, Scheduler, Service, ServiceKey};
 pub use settings::{SctpState, Settings, TIMEOUTS, TcpState};
@@ -118,16 +120,19 @@ pub mod tail {
     pub const PERSIST: u32 = 8;
     /// `rvs_opened`.
     pub const OPENED: u32 = 9;
+    /// `rvs_ftp`.
+    pub const FTP: u32 = 5;
     /// How many places there are.
     pub const PROGRAMS: u32 = 16;
 
     /// The programs by name, each with its place.
-    pub const ALL: [(&str, u32); 5] = [
+    pub const ALL: [(&str, u32); 6] = [
         ("rvs_newcomer", NEWCOMER),
         ("rvs_persist", PERSIST),
         ("rvs_opened", OPENED),
         ("rvs_icmp_error", ICMP_ERROR),
         ("rvs_fragment", FRAGMENT),
+        ("rvs_ftp", FTP),
     ];
 }
 

@@ -172,7 +172,7 @@ impl State {
     pub const LOCAL_CLIENT: u32 = 1 << 17;
     /// The flags of connections whose packets the express way leaves to the whole one. (The state of a connection
     /// that ended has every bit set.)
-    pub const WHOLE_WAY: u32 = Self::LOCAL_CLIENT;
+    pub const WHOLE_WAY: u32 = Self::LOCAL_CLIENT | Self::FTP | Self::SEQUENCE;
 
     /// The same flags with another state number.
     #[inline(always)]

@@ -128,7 +128,7 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     let first = if intent.state & State::TEMPLATE != 0 {
         intent.state
     } else {
-        state::first_state(tables, flow, method) | intent.state
+        state::first_state(tables, flow, method) | intent.state | crate::ftp::state_of(flow, method)
     };
     let record = Record {
         client: first_words(&flow.source),

@@ -13,8 +13,8 @@ use crate::{
     connection::{self, FULL, OPENED, RACE, REPLY_TAKEN},
     flow::tcp,
     forward::Outcome,
-    icmp, parse, service,
-    state::{HELD, SERVE, sctp::Event},
+    ftp, icmp, parse, service,
+    state::{CONTROL, HELD, SERVE, sctp::Event},
 };
 
 /// How many servers are tried where each already has a connection with the client's address and port.
@@ -54,6 +54,9 @@ pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
         if fate == HELD {
             return drop(path, Counter::DropServerGone);
         }
+        if fate == CONTROL {
+            return path.ftp(flow);
+        }
     }
 
     path.newcomer(flow)
@@ -74,6 +77,10 @@ pub fn newcomer<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 
 fn welcome<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if flow.is_local() {
         intent.state |= State::LOCAL_CLIENT;
+    }
+    if ftp::any_expected(path) && flow.begins() && path.expected(flow, intent) != 0 {
+        path.count(Counter::FtpData);
+        return join(path, flow, intent);
     }
     intent.service = path.service_of(flow);
     if intent.service == NONE {
@@ -264,6 +271,21 @@ fn is_refused<T: Tables>(tables: &T) -> bool {
     }
     let attempts = settings.drop_counter.add(1).wrapping_add(1);
     attempts.checked_rem(rate) == Some(0)
+}
+
+/// Makes the connection that was expected, with the server that is known.
+#[inline(always)]
+fn join<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
+    let outcome = path.insert(flow, intent);
+    match (outcome >> 32) as u32 {
+        OPENED => {
+            intent.slot = outcome as u32;
+            path.opened(flow, intent)
+        }
+        REPLY_TAKEN => drop(path, Counter::DropReplyTaken),
+        FULL => drop(path, Counter::DropTableFull),
+        RACE.. => drop(path, Counter::DropInsertRace),
+    }
 }
 
 /// A packet for no virtual service: perhaps a server's direct reply that came through here.

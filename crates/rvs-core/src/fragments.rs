@@ -27,7 +27,7 @@ use rvs_abi::{
     fragment::{NOTE_SECONDS, way},
     protocol,
     service::address,
-    slot::Link,
+    slot::{Link, State},
 };
 use rvs_table::{elapsed, tag};
 
@@ -43,7 +43,7 @@ use crate::{
 /// What becomes of a fragment. The result is an [`crate::Action`] as a number.
 #[inline(always)]
 pub fn fragment<P: Path>(path: &mut P, flow: &Flow) -> u32 {
-    let ours = is_ours(path, flow);
+    let ours = path.is_ours(flow) != 0;
     let marks = path
         .settings()
         .is_some_and(|settings| settings.flags.load() & Settings::HAS_MARKS != 0);
@@ -59,9 +59,9 @@ pub fn fragment<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     }
 }
 
-/// Whether the fragment may be to or from a virtual service, by what every fragment shows.
+/// Whether the fragment may be to or from a virtual service, by what every fragment shows; 1 or 0.
 #[inline(always)]
-fn is_ours<T: Tables>(tables: &T, flow: &Flow) -> bool {
+pub fn is_ours<T: Tables>(tables: &T, flow: &Flow) -> u32 {
     let meaning = |address: &[u32; 4]| {
         tables.find_address(&AddressKey {
             address: *address,
@@ -70,8 +70,10 @@ fn is_ours<T: Tables>(tables: &T, flow: &Flow) -> bool {
             port: 0,
         })
     };
-    meaning(&flow.destination) & address::VIRTUAL != 0
-        || meaning(&flow.source) & (address::NAT_SERVER | address::VIRTUAL) != 0
+    u32::from(
+        meaning(&flow.destination) & address::VIRTUAL != 0
+            || meaning(&flow.source) & (address::NAT_SERVER | address::VIRTUAL) != 0,
+    )
 }
 
 /// As any packet, and a note for those that follow.
@@ -83,6 +85,10 @@ fn first<P: Path>(path: &mut P, flow: &Flow) -> u32 {
             return drop(path, Counter::DropFragment);
         };
         let link = Link(head.link.load());
+        // What an FTP control connection says could hide in fragments.
+        if head.state.load() & (State::FTP | State::SEQUENCE) != 0 && flow.is_tcp() {
+            return drop(path, Counter::DropFragment);
+        }
         if flow.protocol == protocol::SCTP && link.method() == Method::Nat as u32 {
             return drop(path, Counter::DropFragment);
         }
@@ -104,8 +110,8 @@ fn first<P: Path>(path: &mut P, flow: &Flow) -> u32 {
 /// The way that the first one went.
 #[inline(always)]
 fn later<P: Path>(path: &mut P, flow: &Flow, ours: bool) -> u32 {
-    let mut note = FragmentNote::default();
-    if path.recall(flow, &mut note) != KNOWN {
+    let found = path.recall(flow);
+    if found == UNKNOWN {
         // What the host itself sends is in order.
         if !ours || flow.is_local() {
             return stray(path, ours);
@@ -121,10 +127,11 @@ fn later<P: Path>(path: &mut P, flow: &Flow, ours: bool) -> u32 {
         path.count(Counter::FragmentDetour);
         return action;
     }
-    let outcome = match note.way {
-        way::REQUEST => path.request(flow, note.index),
-        way::REPLY => path.reply(flow, note.index),
-        way::RETURNING => path.returning(flow, note.index),
+    let index = found & INDEX;
+    let outcome = match found >> WAY_SHIFT {
+        way::REQUEST => path.request(flow, index),
+        way::REPLY => path.reply(flow, index),
+        way::RETURNING => path.returning(flow, index),
         _ => return pass(path, Counter::PassFragment),
     };
     path.count(Counter::FragmentForward);
@@ -151,14 +158,15 @@ fn stray<T: Tables>(tables: &T, ours: bool) -> u32 {
     }
 }
 
-/// The note was found, and its connection still is.
-pub const KNOWN: u32 = 1;
 /// There is no note, or none that counts.
-pub const UNKNOWN: u32 = 0;
+pub const UNKNOWN: u32 = u32::MAX;
+const WAY_SHIFT: u32 = 30;
+const INDEX: u32 = (1 << WAY_SHIFT) - 1;
 
-/// Fills `found` with what the first fragment of this packet left; [`KNOWN`] or [`UNKNOWN`].
+/// What the first fragment of this packet left: the slot, of which no table has as many, and in the two highest bits
+/// the way; or [`UNKNOWN`].
 #[inline(always)]
-pub fn recall<P: Packet + Tables>(packet: &P, flow: &Flow, found: &mut FragmentNote) -> u32 {
+pub fn recall<P: Packet + Tables>(packet: &P, flow: &Flow) -> u32 {
     let Some(key) = key_of(packet, flow) else {
         return UNKNOWN;
     };
@@ -172,8 +180,10 @@ pub fn recall<P: Packet + Tables>(packet: &P, flow: &Flow, found: &mut FragmentN
     if note.way != way::PASS && generation(packet, flow, note.index) != note.generation {
         return UNKNOWN;
     }
-    *found = note;
-    KNOWN
+    if note.way == way::PASS {
+        return way::PASS << WAY_SHIFT;
+    }
+    note.index & INDEX | note.way << WAY_SHIFT
 }
 
 /// Leaves a note for the later fragments: they go by slot `index`, and the way `way`. Gives 0.

@@ -33,6 +33,7 @@ pub mod express;
 pub mod flow;
 pub mod forward;
 pub mod fragments;
+pub mod ftp;
 pub mod icmp;
 pub mod intent;
 pub mod packet;

@@ -1,10 +1,8 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
-use rvs_abi::FragmentNote;
-
 use crate::{
     Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, crc32c, director, express,
-    forward, fragments, icmp, parse, persist, room, schedule, service, state,
+    forward, fragments, ftp, icmp, parse, persist, room, schedule, service, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -180,13 +178,48 @@ pub trait Path: Packet + Tables + Sized {
         fragments::fragment(self, flow)
     }
 
+    /// See [`ftp::control`]. In the kernel this is another program, which does not come back.
+    fn ftp(&mut self, flow: &Flow) -> u32 {
+        ftp::control(self, flow)
+    }
+
+    /// See [`ftp::prepare`].
+    fn prepare_ftp(&mut self, flow: &Flow) -> u32 {
+        ftp::prepare(self, flow)
+    }
+
+    /// See [`ftp::names_address`].
+    fn names_address(&self, flow: &Flow, is_reply: u32) -> u32 {
+        ftp::names_address(self, flow, is_reply)
+    }
+
+    /// See [`ftp::adjust`].
+    fn adjust(&mut self, flow: &Flow, index: u32, what: u32) -> u32 {
+        ftp::adjust(self, flow, index, what)
+    }
+
+    /// See [`ftp::forbid_sack`].
+    fn forbid_sack(&mut self, flow: &Flow) -> u32 {
+        ftp::forbid_sack(self, flow)
+    }
+
+    /// See [`ftp::expected`].
+    fn expected(&self, flow: &Flow, intent: &mut Intent) -> u32 {
+        ftp::expected(self, flow, intent, |flow| self.find(flow))
+    }
+
+    /// See [`fragments::is_ours`].
+    fn is_ours(&self, flow: &Flow) -> u32 {
+        fragments::is_ours(self, flow)
+    }
+
     /// See [`fragments::note`].
     fn note(&self, flow: &Flow, index: u32, way: u32) -> u32 {
         fragments::note(self, flow, index, way)
     }
 
     /// See [`fragments::recall`].
-    fn recall(&self, flow: &Flow, note: &mut FragmentNote) -> u32 {
-        fragments::recall(self, flow, note)
+    fn recall(&self, flow: &Flow) -> u32 {
+        fragments::recall(self, flow)
     }
 }

@@ -112,6 +112,8 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     }
 }
 
+const EXPECTED: u8 = protocol::of_expected(protocol::TCP);
+
 /// The idle time-out, in ticks, of a connection in this state. `own` is its service, where that has time-outs of
 /// its own, or where the connection is a template.
 #[inline(always)]
@@ -120,7 +122,8 @@ pub fn timeout_of(settings: &Settings, own: Option<&Service>, protocol: u8, stat
         return own.map_or(0, |service| service.persistence.load());
     }
     let place = match protocol {
-        protocol::TCP => state.number() as usize,
+        // Those that are expected are in TCP's states too.
+        protocol::TCP | EXPECTED => state.number() as usize,
         protocol::SCTP => SCTP_TIMEOUT + state.number() as usize,
         _ => UDP_TIMEOUT,
     };

@@ -1,8 +1,8 @@
 //! The director's memory: services, servers, connections, settings, clock and counters.
 
 use rvs_abi::{
-    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Role, Rule, Server,
-    Service, ServiceKey, Settings, Slot4, Slot6, Word32,
+    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Role, Rule, Sequence,
+    SequenceKey, Server, Service, ServiceKey, Settings, Slot4, Slot6, Word32,
 };
 use rvs_table::{Hash, HashKey, Place, Record, Store};
 
@@ -130,6 +130,9 @@ pub trait Tables {
 
     /// Leaves a note for the later fragments of this packet.
     fn put_note(&self, key: &FragmentKey, note: &FragmentNote);
+
+    /// How a connection's sequence numbers are adjusted.
+    fn sequence(&self, key: &SequenceKey) -> Option<Sequence>;
 
     /// An IPv4 slot.
     fn slot4(&self, index: u32) -> Option<&Slot4>;

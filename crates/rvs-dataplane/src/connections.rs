@@ -135,7 +135,7 @@ impl Dataplane {
                     .unwrap_or(Protocol::Tcp),
                 if assured { "ASSURED" } else { "NONE" },
             )
-        } else if entry.protocol == protocol::TCP {
+        } else if [protocol::TCP, protocol::of_expected(protocol::TCP)].contains(&entry.protocol) {
             (
                 Protocol::Tcp,
                 TcpState::ALL

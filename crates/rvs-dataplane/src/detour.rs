@@ -2,13 +2,15 @@
 //! by a device of the daemon's own, and go back by it.
 //!
 //! ```text
-//!   rvs_ingress ─► (no note) ─► device ─► thread: wait ─► device ─► rvs_ingress ─► server
+//!   rvs_ingress ─► fragment without a note ─► device ─► thread: wait ────────────────┬─► device ─► rvs_ingress ─► server
+//!               └► FTP's words ─────────────► device ─► thread: data connection, words ┘
 //! ```
 //!
 //! A thread of its own does the work, with its own view of the pinned maps, so that neither a long list of connections
 //! holds packets up, nor a flood of fragments the API. Once a second it tells the kernel side that it
 //! is there; when that stops, nothing more is sent to it.
 
+mod ftp;
 mod tap;
 mod waiting;
 
@@ -30,6 +32,7 @@ use crate::{
     object::{self, INGRESS, Maps, Sizes},
     programs,
 };
+pub(crate) use ftp::copy_sequences;
 use tap::Tap;
 use waiting::Waiting;
 
@@ -184,9 +187,12 @@ impl Work {
             let Some(ticket) = ticket_of(&frame) else {
                 continue;
             };
-            if ticket.kind == Ticket::FRAGMENT
-                && let Err(frame) = self.waiting.hold(now, frame)
-            {
+            let back = match ticket.kind {
+                Ticket::FRAGMENT => self.waiting.hold(now, frame).err(),
+                Ticket::FTP => ftp::handle(&mut self.maps, &self.object, ticket, frame),
+                _ => None,
+            };
+            if let Some(frame) = back {
                 self.tap.send(frame);
             }
         }

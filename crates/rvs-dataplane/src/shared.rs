@@ -113,6 +113,10 @@ unsafe impl aya::Pod for Plain<rvs_abi::AddressKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<rvs_abi::FragmentKey> {}
 // SAFETY: as above.
+unsafe impl aya::Pod for Plain<rvs_abi::SequenceKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<rvs_abi::Sequence> {}
+// SAFETY: as above.
 unsafe impl aya::Pod for Plain<rvs_abi::FragmentNote> {}
 // SAFETY: as above; the tail of a `ServerStats` is padding that is only ever read as integers.
 unsafe impl aya::Pod for Plain<rvs_abi::ServerStats> {}

@@ -131,6 +131,7 @@ pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adopti
             controls.note(old, &new.maps, rank);
         }
     }
+    crate::detour::copy_sequences(&mut new.maps, old);
     Ok(Adoption::Upgraded {
         connections,
         refused,

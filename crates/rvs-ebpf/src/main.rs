@@ -1,7 +1,7 @@
 //! The kernel side: binds `rvs-core` to BPF contexts and maps. It decides nothing itself.
 //!
 //! Programs: `rvs_ingress` (tc, the whole way), which goes on by a tail call to `rvs_newcomer`,
-//! `rvs_icmp_error` and `rvs_fragment` (each verified for itself, with a stack of its own); `rvs_local`, the same for
+//! `rvs_icmp_error`, `rvs_fragment` and `rvs_ftp` (each verified for itself, with a stack of its own); `rvs_local`, the same for
 //! what the host itself sends; both once more, as `..._l3`, for interfaces without link header; `rvs_express` (XDP, the express way),
 //! `rvs_decapsulate` (tc, on tunnel-mode real servers), and three that user space runs itself
 //! (`BPF_PROG_TEST_RUN`): `rvs_sweep`, `rvs_insert`, `rvs_clock`.
@@ -27,7 +27,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::Counter;
-use rvs_core::{Action, Flow, decapsulate, director, express, fragments, persist};
+use rvs_core::{Action, Flow, decapsulate, director, express, fragments, ftp, persist};
 
 /// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
 /// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
@@ -143,6 +143,15 @@ pub fn rvs_fragment(context: TcContext) -> i32 {
             &mut skb::Skb::of(context.skb.skb, flow),
             flow,
         )),
+        None => NEXT,
+    }
+}
+
+/// The director, where `rvs_ingress` found an FTP control connection.
+#[classifier]
+pub fn rvs_ftp(context: TcContext) -> i32 {
+    match maps::flow() {
+        Some(flow) => verdict(ftp::control(&mut skb::Skb::of(context.skb.skb, flow), flow)),
         None => NEXT,
     }
 }

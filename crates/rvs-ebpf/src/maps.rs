@@ -13,9 +13,9 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, Device, FragmentKey, FragmentNote, Locality, LocalityKey,
-    Rule, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word32, Word64, device,
-    locality, sweep::Insertion,
+    AddressKey, COUNTERS, Counter, Device, FragmentKey, FragmentNote, Locality, LocalityKey, Rule,
+    Sequence, SequenceKey, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
+    Word32, Word64, device, locality, sweep::Insertion,
 };
 use rvs_core::{
     Flow, Intent,
@@ -65,6 +65,11 @@ static SERVICE_BASE: Array<ServerStats> = Array::with_max_entries(1024, BPF_F_MM
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentNote> =
     LruHashMap::with_max_entries(rvs_abi::fragment::NOTES, 0);
+
+/// How the sequence numbers of some connections are adjusted; the daemon writes it.
+#[map]
+static SEQUENCES: LruHashMap<SequenceKey, Sequence> =
+    LruHashMap::with_max_entries(rvs_abi::sequence::SEQUENCES, 0);
 
 /// The flow of the packet at hand, off the stack. Programs of one CPU do not interrupt each other
 /// where they use it: all run with softirqs off, and a packet that one sends on runs its next program after it.
@@ -227,6 +232,12 @@ pub fn find_address(key: &AddressKey) -> u32 {
 pub fn find_note(key: &FragmentKey) -> Option<FragmentNote> {
     // SAFETY: integers; one that is overwritten meanwhile is of the same packet.
     FRAGMENTS.get_ptr(key).map(|value| unsafe { *value })
+}
+
+#[inline(always)]
+pub fn sequence(key: &SequenceKey) -> Option<Sequence> {
+    // SAFETY: integers; an element that is replaced stays as it was for those that have it.
+    SEQUENCES.get_ptr(key).map(|value| unsafe { *value })
 }
 
 #[inline(always)]
@@ -462,6 +473,10 @@ macro_rules! tables_by_maps {
             #[inline(always)]
             fn put_note(&self, key: &rvs_abi::FragmentKey, note: &rvs_abi::FragmentNote) {
                 $crate::maps::put_note(key, note);
+            }
+            #[inline(always)]
+            fn sequence(&self, key: &rvs_abi::SequenceKey) -> Option<rvs_abi::Sequence> {
+                $crate::maps::sequence(key)
             }
             #[inline(always)]
             fn slot4(&self, index: u32) -> Option<&rvs_abi::Slot4> {

@@ -10,11 +10,11 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, director, forward, fragments,
-    icmp, parse, persist, room, schedule, service, state,
+    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, director, forward,
+    fragments, ftp, icmp, parse, persist, room, schedule, service, state,
 };
 
-use rvs_abi::{Counter, FragmentNote, tail};
+use rvs_abi::{Counter, tail};
 
 use crate::{
     insertion,
@@ -165,12 +165,41 @@ impl Path for Skb {
         director::drop(self, Counter::DropProgram)
     }
     #[inline(always)]
+    fn ftp(&mut self, _flow: &Flow) -> u32 {
+        maps::go_on(self.context, tail::FTP);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn prepare_ftp(&mut self, flow: &Flow) -> u32 {
+        rvs_prepare_ftp(self.context, flow)
+    }
+    #[inline(always)]
+    fn names_address(&self, flow: &Flow, is_reply: u32) -> u32 {
+        rvs_names_address(self.context, flow, is_reply)
+    }
+    #[inline(always)]
+    fn adjust(&mut self, flow: &Flow, index: u32, what: u32) -> u32 {
+        rvs_adjust(self.context, flow, index, what)
+    }
+    #[inline(always)]
+    fn forbid_sack(&mut self, flow: &Flow) -> u32 {
+        rvs_forbid_sack(self.context, flow)
+    }
+    #[inline(always)]
+    fn expected(&self, flow: &Flow, intent: &mut Intent) -> u32 {
+        rvs_expected(flow, intent)
+    }
+    #[inline(always)]
+    fn is_ours(&self, flow: &Flow) -> u32 {
+        rvs_is_ours(flow)
+    }
+    #[inline(always)]
     fn note(&self, flow: &Flow, index: u32, way: u32) -> u32 {
         rvs_note(self.context, flow, index, way)
     }
     #[inline(always)]
-    fn recall(&self, flow: &Flow, note: &mut FragmentNote) -> u32 {
-        rvs_recall(self.context, flow, note)
+    fn recall(&self, flow: &Flow) -> u32 {
+        rvs_recall(self.context, flow)
     }
 }
 
@@ -228,6 +257,12 @@ packet_stage!(rvs_follow, icmp::follow);
 packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
 packet_stage!(rvs_answer, icmp::answer, what: u32, index: u32);
+table_stage!(rvs_is_ours, fragments::is_ours => u32, 0);
+packet_stage!(rvs_recall, recall);
+packet_stage!(rvs_prepare_ftp, ftp::prepare);
+packet_stage!(rvs_names_address, names_address, is_reply: u32);
+packet_stage!(rvs_adjust, ftp::adjust, index: u32, what: u32);
+packet_stage!(rvs_forbid_sack, ftp::forbid_sack);
 packet_stage!(rvs_note, note, index: u32, way: u32);
 
 #[unsafe(no_mangle)]
@@ -269,7 +304,9 @@ extern "C" fn rvs_translate_once(
 ) -> u32 {
     // SAFETY: as above.
     match unsafe { (flow.as_ref(), intent.as_ref()) } {
-        (Some(flow), Some(intent)) => forward::translate_once(&mut Skb::of(skb, flow), flow, intent),
+        (Some(flow), Some(intent)) => {
+            forward::translate_once(&mut Skb::of(skb, flow), flow, intent)
+        }
         _ => 0,
     }
 }
@@ -338,12 +375,24 @@ extern "C" fn rvs_ask(skb: *mut __sk_buff, flow: *const Flow, server: u32, hop: 
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn rvs_recall(skb: *mut __sk_buff, flow: *const Flow, note: *mut FragmentNote) -> u32 {
+extern "C" fn rvs_expected(flow: *const Flow, intent: *mut Intent) -> u32 {
     // SAFETY: as above.
-    match unsafe { (flow.as_ref(), note.as_mut()) } {
-        (Some(flow), Some(note)) => fragments::recall(&Skb::of(skb, flow), flow, note),
-        _ => fragments::UNKNOWN,
+    match unsafe { (flow.as_ref(), intent.as_mut()) } {
+        (Some(flow), Some(intent)) => {
+            ftp::expected(&Maps, flow, intent, |flow| rvs_find(flow, connection::OWN))
+        }
+        _ => 0,
     }
+}
+
+#[inline(always)]
+fn recall(skb: &mut Skb, flow: &Flow) -> u32 {
+    fragments::recall(skb, flow)
+}
+
+#[inline(always)]
+fn names_address(skb: &mut Skb, flow: &Flow, is_reply: u32) -> u32 {
+    ftp::names_address(skb, flow, is_reply)
 }
 
 #[inline(always)]
@@ -368,7 +417,9 @@ fn advance(maps: &Maps, flow: &Flow, index: u32, direction: u32) -> u32 {
 
 #[inline(always)]
 fn make_way(maps: &Maps, flow: &Flow, server: u32, port: u32) -> u32 {
-    connection::make_way(maps, flow, server, port, |flow| rvs_find(flow, connection::OWN))
+    connection::make_way(maps, flow, server, port, |flow| {
+        rvs_find(flow, connection::OWN)
+    })
 }
 
 /// [`fib_lookup`] for tc.

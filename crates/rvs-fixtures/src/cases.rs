@@ -2,6 +2,7 @@
 
 mod forwarding;
 mod fragments;
+mod ftp;
 mod headers;
 mod icmp;
 mod knobs;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         icmp::cases(),
         local::cases(),
         fragments::cases(),
+        ftp::cases(),
         refusals::cases(),
         malformed::cases(),
     ]

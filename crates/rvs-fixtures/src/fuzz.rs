@@ -2,11 +2,13 @@
 //! `fuzz/` hands them to libFuzzer; an ordinary test replays the committed corpus and random bytes.
 
 mod frames;
+mod ftp;
 mod sctp;
 mod table;
 mod text;
 
 pub use frames::{TunnelEnd, decapsulate, express_equals_director, frame};
+pub use ftp::ftp;
 pub use sctp::sctp;
 pub use table::insertion;
 pub use text::config;
@@ -15,11 +17,12 @@ pub use text::config;
 pub type Body = fn(&[u8]);
 
 /// Every target, by its name.
-pub const TARGETS: [(&str, Body); 6] = [
+pub const TARGETS: [(&str, Body); 7] = [
     ("config", config),
     ("decapsulate", decapsulate),
     ("express_equals_director", express_equals_director),
     ("frame", frame),
+    ("ftp", ftp),
     ("insertion", insertion),
     ("sctp", sctp),
 ];

@@ -3,8 +3,8 @@
 use std::cell::{Cell, OnceCell, RefCell};
 
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Server,
-    ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word64,
+    AddressKey, COUNTERS, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Sequence,
+    SequenceKey, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word64,
 };
 use rvs_core::{Flow, Tables, tables::Traffic};
 
@@ -35,6 +35,8 @@ pub struct Memory {
     pub now: Cell<u32>,
     /// What [`Tables::random`] goes on from.
     pub random: Cell<u64>,
+    /// How the sequence numbers of connections are adjusted.
+    pub sequences: Vec<(SequenceKey, Sequence)>,
     notes: RefCell<Vec<(FragmentKey, FragmentNote)>>,
     counts: RefCell<Vec<u64>>,
     stats: RefCell<Vec<ServerStats>>,
@@ -142,6 +144,14 @@ impl Tables for Memory {
         let mut notes = self.notes.borrow_mut();
         notes.retain(|(candidate, _)| candidate != key);
         notes.push((*key, *note));
+    }
+
+    fn sequence(&self, key: &SequenceKey) -> Option<Sequence> {
+        let found = self
+            .sequences
+            .iter()
+            .find(|(candidate, _)| candidate == key);
+        found.map(|(_, sequence)| *sequence)
     }
 
     fn slot4(&self, index: u32) -> Option<&Slot4> {

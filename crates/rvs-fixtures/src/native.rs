@@ -1,8 +1,8 @@
 //! The core, run natively.
 
 use rvs_abi::{
-    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Server, ServerStats,
-    Service, ServiceKey, Settings, Slot4, Slot6, device::LOOPBACK,
+    AddressKey, Counter, FragmentKey, FragmentNote, Locality, LocalityKey, Sequence, SequenceKey,
+    Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, device::LOOPBACK,
 };
 use rvs_core::{
     Action, ChecksumChange, Flow, Hop, Packet, Path, Tables, director, express, tables::Traffic,
@@ -86,6 +86,9 @@ impl Tables for Native<'_> {
     }
     fn put_note(&self, key: &FragmentKey, note: &FragmentNote) {
         self.memory.put_note(key, note);
+    }
+    fn sequence(&self, key: &SequenceKey) -> Option<Sequence> {
+        self.memory.sequence(key)
     }
     fn slot4(&self, index: u32) -> Option<&Slot4> {
         self.memory.slot4(index)

@@ -36,6 +36,7 @@ mod pattern;
 mod program;
 mod service;
 mod topology;
+mod vsftpd;
 mod wait;
 
 pub use bulk::{Bulk, Transfer};
@@ -52,4 +53,5 @@ pub use packet::{Capture, Direction, Frame, inject};
 pub use pattern::pattern_sha256;
 pub use program::{require_program, require_root};
 pub use topology::{Family, MAX_REAL_SERVERS, Topology, Vip};
+pub use vsftpd::Vsftpd;
 pub use wait::wait_until;

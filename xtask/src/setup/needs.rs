@@ -39,6 +39,11 @@ pub(crate) const PROGRAMS: &[Package] = &[
         "nginx",
         "the real web server behind virtual services",
     ),
+    program(
+        "vsftpd",
+        "vsftpd",
+        "the real FTP server behind virtual services",
+    ),
     program("curl", "curl", "the real client"),
     program(
         "iputils-ping",

@@ -27,6 +27,8 @@ pub const SERVE: u32 = 0;
 pub const GONE: u32 = 1;
 /// The connection waits for the return of its server, which was removed.
 pub const HELD: u32 = 2;
+/// The connection serves this packet, of which more is to be known: see [`crate::ftp`].
+pub const CONTROL: u32 = 3;
 
 /// The state word of a connection whose counts were released.
 pub(crate) const RELEASED: u32 = u32::MAX;
@@ -107,6 +109,9 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         if is_reply && slot.head.state.load() != new {
             slot.head.state.store(new);
         }
+    }
+    if slot.head.state.load() & (State::FTP | State::SEQUENCE) != 0 {
+        return CONTROL;
     }
     SERVE
 }

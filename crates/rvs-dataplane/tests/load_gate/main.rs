@@ -22,12 +22,13 @@ const INSTRUCTIONS: u32 = 100_000;
 /// Bytes of stack that a program's deepest chain of calls may take. The kernel refuses 512.
 const STACK: u32 = 384;
 /// The programs; one that is added must be added here.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "rvs_clock",
     "rvs_decapsulate",
     "rvs_express",
     "rvs_express_v6",
     "rvs_fragment",
+    "rvs_ftp",
     "rvs_icmp_error",
     "rvs_ingress",
     "rvs_ingress_l3",
