@@ -217,6 +217,8 @@ pub mod address {
     pub const VIRTUAL: u32 = 1;
     /// The address of a NAT server of the protocol; with the port in the key, one that serves there.
     pub const NAT_SERVER: u32 = 2;
+    /// At a real server: UDP packets to the key's port are GUE's.
+    pub const GUE: u32 = 4;
     /// The bits that say what an address is.
     pub const BITS: u32 = 3;
     /// Where the key has a port: the server's index lies above this bit.

@@ -1,5 +1,8 @@
-//! The real server's side of tunnelling, for kernels without an ipip device: the outer header of a
-//! packet whose inner destination is one of the host's virtual addresses comes off.
+//! The real server's side of tunnelling, for kernels without tunnel devices: the outer headers of a
+//! packet whose inner destination is one of the host's virtual addresses come off, whether it came bare in IP,
+//! in GUE or in GRE, and whichever families are in which.
+//!
+//! Outer checksums are not looked at: what is inside has its own, and the host does.
 
 use rvs_abi::{Counter, family, protocol};
 
@@ -14,6 +17,9 @@ pub trait Decapsulator: Packet {
     /// Whether `address` (IP version `family`, packet byte order) is a virtual address of this host.
     fn is_virtual(&self, family: u8, address: &[u32; 4]) -> bool;
 
+    /// Whether UDP packets to `port` (as it lies in a packet) are GUE's.
+    fn is_gue(&self, port: u16) -> bool;
+
     /// Counts one packet.
     fn count_decapsulated(&self, counter: Counter);
 }
@@ -23,7 +29,7 @@ pub trait Decapsulator: Packet {
 #[inline(always)]
 pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
     let network = packet.network_offset();
-    let (outer_length, inner_protocol, outer_tos) = match packet.ethertype() {
+    let (outer_length, outer_protocol, outer_tos) = match packet.ethertype() {
         ETHERTYPE_IPV4 => {
             let Some(header) = packet.read_words::<5>(network) else {
                 return Action::Pass;
@@ -34,7 +40,7 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
             (20, (header[2] >> 8) as u8, (header[0] >> 8) as u8)
         }
         ETHERTYPE_IPV6 => {
-            let Some(header) = packet.read_words::<10>(network) else {
+            let Some(header) = packet.read_words::<2>(network) else {
                 return Action::Pass;
             };
             (
@@ -45,7 +51,14 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
         }
         _ => return Action::Pass,
     };
-    let inner = network + outer_length;
+    let (between, inner_protocol) = match outer_protocol {
+        protocol::IPIP | protocol::IPV6 => (0, outer_protocol),
+        protocol::UDP => gue(packet, network + outer_length),
+        protocol::GRE => gre(packet, network + outer_length),
+        _ => (0, 0),
+    };
+    let headers = outer_length + between;
+    let inner = network + headers;
     let congested = outer_tos & 3 == 3;
     let mut flow = Flow {
         network: inner,
@@ -58,6 +71,9 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
                 return Action::Pass;
             };
             first = header[0];
+            if first >> 4 & 0xf != 4 {
+                return Action::Pass;
+            }
             ipv4::fill(&mut flow, &header);
             ETHERTYPE_IPV4
         }
@@ -66,6 +82,9 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
                 return Action::Pass;
             };
             first = header[0];
+            if first >> 4 & 0xf != 6 {
+                return Action::Pass;
+            }
             ipv6::fill(&mut flow, &header);
             ETHERTYPE_IPV6
         }
@@ -78,11 +97,45 @@ pub fn decapsulate<P: Decapsulator>(packet: &mut P) -> Action {
         packet.count_decapsulated(Counter::DropMalformed);
         return Action::Drop;
     }
-    if !packet.decapsulate(outer_length, ethertype) {
+    if !packet.decapsulate(headers, ethertype) {
         packet.count_decapsulated(Counter::DropNoRoom);
         return Action::Drop;
     }
     Action::Pass
+}
+
+/// Length of UDP's and GUE's headers at `at`, and the inner protocol; 0 where it is none of ours. Of GUE's options
+/// only their length is known: none of them changes what is inside but those that nobody asked for.
+#[inline(always)]
+fn gue<P: Decapsulator>(packet: &P, at: u32) -> (u32, u8) {
+    let Some([ports, _, header]) = packet.read_words::<3>(at) else {
+        return (0, 0);
+    };
+    // Version 0, a data packet, no flags.
+    if !packet.is_gue((ports >> 16) as u16) || header & 0xe0 != 0 || header >> 16 != 0 {
+        return (0, 0);
+    }
+    let options = (header & 0x1f) * 4;
+    (8 + 4 + options, (header >> 8) as u8)
+}
+
+/// Length of GRE's header at `at`, and the inner protocol's number; 0 where it has what we do not know.
+#[inline(always)]
+fn gre<P: Packet>(packet: &P, at: u32) -> (u32, u8) {
+    let Some([header]) = packet.read_words::<1>(at) else {
+        return (0, 0);
+    };
+    // Version 0; a checksum, but neither routing, key nor sequence number (RFC 2784, RFC 2890).
+    let length = match header & 0xffff {
+        0 => 4,
+        0x80 => 8,
+        _ => return (0, 0),
+    };
+    match half(header, 1) {
+        ETHERTYPE_IPV4 => (length, protocol::IPIP),
+        ETHERTYPE_IPV6 => (length, protocol::IPV6),
+        _ => (0, 0),
+    }
 }
 
 /// Writes "congestion experienced" into the inner header, whose first word is `first`; `false` where

@@ -82,7 +82,8 @@ pub trait Packet {
     /// the pseudo-header's part is there, and only that changes.
     fn change_checksum(&mut self, change: &ChecksumChange) -> bool;
 
-    /// Puts `header`, an outer IP header of `N` words, before the network header.
+    /// Puts `header` before the network header: an outer IPv4 (5 words) or IPv6 (10) header, and behind it none, one
+    /// or two words of GRE, or three of UDP and GUE. The frame's EtherType becomes the outer one.
     fn encapsulate<const N: usize>(&mut self, header: &[u32; N]) -> bool;
 
     /// Puts `header`, `N` words, before the network header, as an ordinary packet's own.

@@ -128,6 +128,56 @@ pub trait Path: Packet + Tables + Sized {
         forward::wrap(self, flow, server)
     }
 
+    /// See [`forward::wrap_plain`].
+    fn wrap_plain(&mut self, flow: &Flow, server: u32) -> u32 {
+        forward::wrap_plain(self, flow, server)
+    }
+
+    /// See [`forward::bare_v4`].
+    fn bare_v4(&mut self, flow: &Flow, server: u32) -> u32 {
+        forward::bare_v4(self, flow, server)
+    }
+
+    /// See [`forward::bare_v6`].
+    fn bare_v6(&mut self, flow: &Flow, server: u32) -> u32 {
+        forward::bare_v6(self, flow, server)
+    }
+
+    /// See [`forward::gue_v4`].
+    fn gue_v4(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        forward::gue_v4(self, flow, server, sum)
+    }
+
+    /// See [`forward::gue_v6`].
+    fn gue_v6(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        forward::gue_v6(self, flow, server, sum)
+    }
+
+    /// See [`forward::gre_v4`].
+    fn gre_v4(&mut self, flow: &Flow, server: u32) -> u32 {
+        forward::gre_v4(self, flow, server)
+    }
+
+    /// See [`forward::gre_v6`].
+    fn gre_v6(&mut self, flow: &Flow, server: u32) -> u32 {
+        forward::gre_v6(self, flow, server)
+    }
+
+    /// See [`forward::gre_checked_v4`].
+    fn gre_checked_v4(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        forward::gre_checked_v4(self, flow, server, sum)
+    }
+
+    /// See [`forward::gre_checked_v6`].
+    fn gre_checked_v6(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        forward::gre_checked_v6(self, flow, server, sum)
+    }
+
+    /// See [`forward::inner_sum`].
+    fn inner_sum(&self, flow: &Flow, server: u32) -> u32 {
+        forward::inner_sum(self, flow, server)
+    }
+
     /// See [`forward::translate`].
     fn translate(&mut self, flow: &Flow, index: u32, is_reply: u32) -> u32 {
         forward::translate(self, flow, index, is_reply)
@@ -136,11 +186,6 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`crc32c::difference`].
     fn crc_difference(&self, change: u32, length: u32) -> u32 {
         crc32c::difference(self, change, length)
-    }
-
-    /// See [`forward::mend_crc`].
-    fn mend_crc(&mut self, flow: &Flow, ports: u32) -> u32 {
-        forward::mend_crc(self, flow, ports)
     }
 
     /// See [`icmp::follow`].

@@ -14,6 +14,8 @@ fn director(scheduler: Scheduler, weights: &[u32]) -> Memory {
             method: Method::Direct,
             weight: *weight,
             hops: Hops::Known,
+            tunnel: 0,
+            is_mixed: false,
             upper: 0,
             lower: 0,
             mtu: 1500,

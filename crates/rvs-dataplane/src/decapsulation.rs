@@ -21,6 +21,9 @@ use crate::{
 const PROGRAM: &str = "rvs_decapsulate";
 const KIND: &str = "decapsulate";
 
+/// The port at which real servers take GUE packets (IANA).
+pub const GUE_PORT: u16 = 6080;
+
 /// Lets `device` unwrap tunnelled packets for `vips`. What was attached before is replaced.
 pub fn attach(bpffs: &Path, device: &str, vips: &[IpAddr]) -> Result<(), OpenError> {
     kernel::check(bpffs)?;
@@ -36,15 +39,16 @@ pub fn attach(bpffs: &Path, device: &str, vips: &[IpAddr]) -> Result<(), OpenErr
         .ok_or_else(|| OpenError::Object("map ADDRESSES is missing".to_owned()))?;
     let mut addresses: HashMap<_, Plain<rvs_abi::AddressKey>, u32> =
         HashMap::try_from(map).map_err(|error| OpenError::Object(error.to_string()))?;
-    for vip in vips {
-        addresses
-            .insert(Plain(wire::address_key(*vip, 0)), meaning::VIRTUAL, 0)
-            .map_err(|error| {
-                OpenError::kernel(
-                    "adding a virtual address",
-                    std::io::Error::other(describe(&error)),
-                )
-            })?;
+    let virtuals = vips
+        .iter()
+        .map(|vip| (wire::address_key(*vip, 0), meaning::VIRTUAL));
+    for (key, bits) in virtuals.chain([(gue_key(), meaning::GUE)]) {
+        addresses.insert(Plain(key), bits, 0).map_err(|error| {
+            OpenError::kernel(
+                "adding a virtual address",
+                std::io::Error::other(describe(&error)),
+            )
+        })?;
     }
     let program = object::load_tc(&mut loaded, PROGRAM)?;
     attach::tc(program, &interface, &directory, KIND)
@@ -63,6 +67,15 @@ pub fn detach(bpffs: &Path, device: &str) -> Result<bool, OpenError> {
 pub fn attached(bpffs: &Path, device: &str) -> bool {
     interface(device)
         .is_ok_and(|interface| attach::tc_attached(&interface, &directory(bpffs), KIND))
+}
+
+/// Under which the program finds that a UDP port is GUE's.
+fn gue_key() -> rvs_abi::AddressKey {
+    rvs_abi::AddressKey {
+        protocol: rvs_abi::protocol::UDP,
+        port: GUE_PORT.to_be(),
+        ..rvs_abi::AddressKey::default()
+    }
 }
 
 fn interface(device: &str) -> Result<Interface, OpenError> {

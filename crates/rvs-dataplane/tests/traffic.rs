@@ -12,7 +12,7 @@ use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
 };
 use rvs_dataplane::{Adoption, Connection, Dataplane, Origin, Stats, decapsulation, hops};
-use rvs_lab::{Family, Host, Lab, Nginx, Topology, UdpEcho, Vip};
+use rvs_lab::{Bulk, Family, Host, Lab, Nginx, Topology, UdpEcho, Vip};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -191,6 +191,91 @@ fn by_slices(dataplane: &Dataplane) -> Vec<Connection> {
         None
     );
     all
+}
+
+/// Every kind of tunnel, each family in each: requests, and an upload that the client's kernel sends in super-packets.
+#[test]
+fn tunnels_of_every_kind_end_at_a_real_server() -> Outcome {
+    let lab = Lab::new()?;
+    let topology = Topology::new(&lab)?;
+    let server = &topology.real_servers[0];
+    let _running = (
+        Nginx::start(server)?,
+        UdpEcho::start(server, 53)?,
+        Bulk::start(server, 5001)?,
+    );
+    let mut vips = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        server.realserver_vip(Vip::Tunnel.address(family))?;
+        vips.push(Vip::Tunnel.address(family));
+    }
+    server.in_namespace(|| decapsulation::attach(Path::new(BPFFS), "eth0", &vips))??;
+    let director = settings("tunnels");
+    let (mut dataplane, _) = topology
+        .director
+        .in_namespace(|| Dataplane::open(&director))??;
+    let outcome = catch_unwind(AssertUnwindSafe(|| -> Outcome {
+        for (family, through) in [
+            (Family::V4, Family::V4),
+            (Family::V4, Family::V6),
+            (Family::V6, Family::V4),
+            (Family::V6, Family::V6),
+        ] {
+            for tunnel in [
+                "ipip",
+                "gue:6080",
+                "gue:6080:csum",
+                "gue:6080:remcsum",
+                "gre",
+                "gre:csum",
+            ] {
+                one_tunnel(&topology, &mut dataplane, family, through, tunnel)
+                    .map_err(|error| format!("{family:?} in {through:?}, {tunnel}: {error}"))?;
+            }
+        }
+        Ok(())
+    }));
+    topology.director.in_namespace(|| dataplane.detach())??;
+    server.in_namespace(|| decapsulation::detach(Path::new(BPFFS), "eth0"))??;
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn one_tunnel(
+    topology: &Topology,
+    dataplane: &mut Dataplane,
+    family: Family,
+    through: Family,
+    tunnel: &str,
+) -> Outcome {
+    let vip = Vip::Tunnel.address(family);
+    let mut keys = Vec::new();
+    for (protocol, port) in [("tcp", 80), ("udp", 53), ("tcp", 5001)] {
+        let address = Topology::outside_address(0, through);
+        let service = service(protocol, vip, port, Method::Tunnel, &[]);
+        let server = Server::new(address, port, Method::Tunnel, Weight::default())?
+            .with_tunnel(tunnel.parse()?)?;
+        let service = service.with_servers([server])?;
+        dataplane.add_service(&service, Origin::Runtime)?;
+        keys.push(service.key());
+    }
+    resolve(&topology.director, dataplane);
+    let said = topology.client.get(SocketAddr::new(vip, 80), "/id")?;
+    assert_eq!(said.trim(), "rs1");
+    let said = topology.client.udp_exchange(
+        None,
+        SocketAddr::new(vip, 53),
+        "hello",
+        std::time::Duration::from_secs(2),
+    )?;
+    assert!(said.ends_with("hello"), "{said:?}");
+    let upload = topology
+        .client
+        .bulk_upload(SocketAddr::new(vip, 5001), 4 << 20)?;
+    assert_eq!(upload.bytes, 4 << 20);
+    for key in keys {
+        dataplane.remove_service(&key)?;
+    }
+    Ok(())
 }
 
 /// Listings start from zero; underneath, and in the director's sums, everything stays counted.

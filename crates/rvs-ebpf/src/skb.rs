@@ -6,21 +6,29 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6,
-        BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR,
-        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_redir_neigh,
+        BPF_F_ADJ_ROOM_ENCAP_L4_GRE, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+        BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        bpf_redir_neigh,
     },
     helpers::generated::{
         bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
-        bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_skb_change_head, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_store_bytes,
     },
 };
-use rvs_abi::{Counter, device::LOOPBACK};
-use rvs_core::{Action, ChecksumChange, Flow, Hop, Packet, decapsulate::Decapsulator};
+use rvs_abi::{Counter, device::LOOPBACK, protocol};
+use rvs_core::{
+    Action, ChecksumChange, Flow, Hop, Packet,
+    decapsulate::Decapsulator,
+    parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6},
+};
 
 use crate::{maps, stages};
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET: u32 = 14;
+/// Where a frame's EtherType lies.
+const ETHERTYPE: u32 = 12;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
@@ -261,17 +269,24 @@ impl Packet for Skb {
 
     #[inline(always)]
     fn encapsulate<const N: usize>(&mut self, header: &[u32; N]) -> bool {
-        let outer = if N == 10 {
-            BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
+        let (outer, ethertype) = if N >= 10 {
+            (BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, ETHERTYPE_IPV6)
         } else {
-            BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
+            (BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, ETHERTYPE_IPV4)
         };
-        let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | outer);
+        let tunnel = match N % 5 {
+            0 => 0,
+            3 => BPF_F_ADJ_ROOM_ENCAP_L4_UDP,
+            _ => BPF_F_ADJ_ROOM_ENCAP_L4_GRE,
+        };
+        let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | outer | tunnel);
+        let same = self.ethertype() == ethertype;
         // SAFETY: plain numbers.
         let made = unsafe {
             bpf_skb_adjust_room(self.context.cast(), N as i32 * 4, BPF_ADJ_ROOM_MAC, flags) == 0
         };
-        made && self.store(self.network, header.as_ptr().cast(), N as u32 * 4)
+        made && (same || self.network == 0 || self.write(ETHERTYPE, &ethertype.to_be_bytes()))
+            && self.store(self.network, header.as_ptr().cast(), N as u32 * 4)
     }
 
     #[inline(always)]
@@ -286,9 +301,21 @@ impl Packet for Skb {
     #[inline(always)]
     fn decapsulate(&mut self, length: u32, ethertype: u16) -> bool {
         let flags = u64::from(BPF_F_ADJ_ROOM_FIXED_GSO);
-        ethertype == self.ethertype()
+        let mut rest = length as i32;
+        if ethertype != self.ethertype() {
+            // Changes what the kernel takes the packet for, and its length by what the two headers differ.
+            let protocol = u64::from(ethertype.to_be());
             // SAFETY: plain numbers.
-            && unsafe { bpf_skb_adjust_room(self.context.cast(), -(length as i32), BPF_ADJ_ROOM_MAC, flags) == 0 }
+            if unsafe { bpf_skb_change_proto(self.context.cast(), protocol as u16, 0) } != 0 {
+                return false;
+            }
+            rest += if ethertype == ETHERTYPE_IPV6 { 20 } else { -20 };
+            if self.network != 0 && !self.write(ETHERTYPE, &ethertype.to_be_bytes()) {
+                return false;
+            }
+        }
+        // SAFETY: plain numbers.
+        unsafe { bpf_skb_adjust_room(self.context.cast(), -rest, BPF_ADJ_ROOM_MAC, flags) == 0 }
     }
 
     #[inline(always)]
@@ -392,6 +419,17 @@ impl Decapsulator for Skb {
             port: 0,
         };
         maps::find_address(&key) & rvs_abi::service::address::VIRTUAL != 0
+    }
+
+    #[inline(always)]
+    fn is_gue(&self, port: u16) -> bool {
+        let key = rvs_abi::AddressKey {
+            address: [0; 4],
+            protocol: protocol::UDP,
+            family: 0,
+            port,
+        };
+        maps::find_address(&key) & rvs_abi::service::address::GUE != 0
     }
 
     #[inline(always)]

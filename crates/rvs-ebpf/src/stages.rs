@@ -116,16 +116,52 @@ impl Path for Skb {
         rvs_wrap(self.context, flow, server)
     }
     #[inline(always)]
+    fn wrap_plain(&mut self, flow: &Flow, server: u32) -> u32 {
+        rvs_wrap_plain(self.context, flow, server)
+    }
+    #[inline(always)]
+    fn bare_v4(&mut self, flow: &Flow, server: u32) -> u32 {
+        rvs_bare_v4(self.context, flow, server)
+    }
+    #[inline(always)]
+    fn bare_v6(&mut self, flow: &Flow, server: u32) -> u32 {
+        rvs_bare_v6(self.context, flow, server)
+    }
+    #[inline(always)]
+    fn gue_v4(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        rvs_gue_v4(self.context, flow, server, sum)
+    }
+    #[inline(always)]
+    fn gue_v6(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        rvs_gue_v6(self.context, flow, server, sum)
+    }
+    #[inline(always)]
+    fn gre_v4(&mut self, flow: &Flow, server: u32) -> u32 {
+        rvs_gre_v4(self.context, flow, server)
+    }
+    #[inline(always)]
+    fn gre_v6(&mut self, flow: &Flow, server: u32) -> u32 {
+        rvs_gre_v6(self.context, flow, server)
+    }
+    #[inline(always)]
+    fn gre_checked_v4(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        rvs_gre_checked_v4(self.context, flow, server, sum)
+    }
+    #[inline(always)]
+    fn gre_checked_v6(&mut self, flow: &Flow, server: u32, sum: u32) -> u32 {
+        rvs_gre_checked_v6(self.context, flow, server, sum)
+    }
+    #[inline(always)]
+    fn inner_sum(&self, flow: &Flow, server: u32) -> u32 {
+        rvs_inner_sum(self.context, flow, server)
+    }
+    #[inline(always)]
     fn translate(&mut self, flow: &Flow, index: u32, is_reply: u32) -> u32 {
         rvs_translate(self.context, flow, index, is_reply)
     }
     #[inline(always)]
     fn crc_difference(&self, change: u32, length: u32) -> u32 {
         rvs_crc_difference(change, length)
-    }
-    #[inline(always)]
-    fn mend_crc(&mut self, flow: &Flow, ports: u32) -> u32 {
-        rvs_mend_crc(self.context, flow, ports)
     }
     #[inline(always)]
     fn follow(&self, flow: &Flow) -> u32 {
@@ -251,8 +287,17 @@ packet_stage!(rvs_request, forward::request, index: u32);
 packet_stage!(rvs_reply, forward::reply, index: u32);
 packet_stage!(rvs_returning, forward::returning, index: u32);
 packet_stage!(rvs_wrap, forward::wrap, server: u32);
+packet_stage!(rvs_wrap_plain, forward::wrap_plain, server: u32);
+packet_stage!(rvs_bare_v4, forward::bare_v4, server: u32);
+packet_stage!(rvs_bare_v6, forward::bare_v6, server: u32);
+packet_stage!(rvs_gue_v4, forward::gue_v4, server: u32, sum: u32);
+packet_stage!(rvs_gue_v6, forward::gue_v6, server: u32, sum: u32);
+packet_stage!(rvs_gre_v4, forward::gre_v4, server: u32);
+packet_stage!(rvs_gre_v6, forward::gre_v6, server: u32);
+packet_stage!(rvs_gre_checked_v4, forward::gre_checked_v4, server: u32, sum: u32);
+packet_stage!(rvs_gre_checked_v6, forward::gre_checked_v6, server: u32, sum: u32);
+packet_stage!(rvs_inner_sum, inner_sum, server: u32);
 packet_stage!(rvs_translate, forward::translate, index: u32, is_reply: u32);
-packet_stage!(rvs_mend_crc, forward::mend_crc, ports: u32);
 packet_stage!(rvs_follow, icmp::follow);
 packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
@@ -398,6 +443,11 @@ fn names_address(skb: &mut Skb, flow: &Flow, is_reply: u32) -> u32 {
 #[inline(always)]
 fn note(skb: &mut Skb, flow: &Flow, index: u32, way: u32) -> u32 {
     fragments::note(skb, flow, index, way)
+}
+
+#[inline(always)]
+fn inner_sum(skb: &mut Skb, flow: &Flow, server: u32) -> u32 {
+    forward::inner_sum(skb, flow, server)
 }
 
 #[inline(always)]

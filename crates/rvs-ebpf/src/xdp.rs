@@ -30,7 +30,7 @@ impl Path for Xdp {
     }
     #[inline(always)]
     fn wrap(&mut self, flow: &Flow, server: u32) -> u32 {
-        forward::wrap(self, flow, server)
+        forward::wrap_plain(self, flow, server)
     }
 }
 

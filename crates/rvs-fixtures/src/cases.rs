@@ -15,6 +15,7 @@ mod schedulers;
 mod sctp;
 mod services;
 mod states;
+mod tunnels;
 
 use crate::Case;
 
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         knobs::cases(),
         persistence::cases(),
         sctp::cases(),
+        tunnels::cases(),
         mtu::cases(),
         icmp::cases(),
         local::cases(),

@@ -192,19 +192,24 @@ impl Packet for Frame {
             return false;
         }
         self.insert(header);
-        true
+        let ethertype: u16 = if N >= 10 { 0x86dd } else { 0x0800 };
+        self.write(12, &ethertype.to_be_bytes())
     }
 
     fn push<const N: usize>(&mut self, header: &[u32; N]) -> bool {
-        self.encapsulate(header)
+        if self.bytes.len() < 14 {
+            return false;
+        }
+        self.insert(header);
+        true
     }
 
     fn decapsulate(&mut self, length: u32, ethertype: u16) -> bool {
-        if self.range(14, length as usize).is_none() || ethertype != self.ethertype() {
+        if self.range(14, length as usize).is_none() {
             return false;
         }
         self.bytes.drain(14..14 + length as usize);
-        true
+        self.write(12, &ethertype.to_be_bytes())
     }
 
     fn resize(&mut self, length: u32) -> bool {

@@ -30,5 +30,5 @@ pub use cases::cases;
 pub use frame::{Frame, Sent};
 pub use memory::Memory;
 pub use native::{Mode, Native, NativeEngine};
-pub use recipe::{Recipe, Tcp, ip_bytes};
+pub use recipe::{GUE_PORT, Outer, Recipe, Tcp, ip_bytes};
 pub use world::{Edit, Hops, RuleSpec, ServerSpec, ServiceSpec, Surroundings, World};

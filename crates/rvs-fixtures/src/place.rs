@@ -54,6 +54,14 @@ impl Family {
         }
     }
 
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
     fn address(self, v4: &str, v6: &str) -> IpAddr {
         match self {
             Self::V4 => v4,

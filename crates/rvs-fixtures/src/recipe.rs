@@ -422,6 +422,127 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     !crc
 }
 
+/// The port that GUE packets go to.
+pub const GUE_PORT: u16 = 6080;
+
+/// What is between the outer IP header and the inner one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outer {
+    /// Nothing.
+    Bare,
+    /// UDP and GUE.
+    Gue {
+        /// With a checksum.
+        checksum: bool,
+    },
+    /// GRE.
+    Gre {
+        /// With a checksum.
+        checksum: bool,
+    },
+}
+
+impl Outer {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Bare,
+        Self::Gue { checksum: false },
+        Self::Gue { checksum: true },
+        Self::Gre { checksum: false },
+        Self::Gre { checksum: true },
+    ];
+
+    /// As [`rvs_abi::Server::tunnel`] has it.
+    pub fn word(self) -> u32 {
+        let port = u32::from(GUE_PORT.to_be()) << 16;
+        match self {
+            Self::Bare => 0,
+            Self::Gue { checksum: false } => 1 | port,
+            Self::Gue { checksum: true } => 1 | rvs_abi::Server::CHECKSUM | port,
+            Self::Gre { checksum: false } => 2,
+            Self::Gre { checksum: true } => 2 | rvs_abi::Server::CHECKSUM,
+        }
+    }
+
+    /// How many bytes it takes.
+    pub fn length(self) -> u32 {
+        match self {
+            Self::Bare => 0,
+            Self::Gue { .. } => 12,
+            Self::Gre { checksum: false } => 4,
+            Self::Gre { checksum: true } => 8,
+        }
+    }
+}
+
+impl Recipe {
+    /// This packet in a tunnel of any kind; inner and outer family may differ.
+    pub fn wrapped_in(&self, source: IpAddr, destination: IpAddr, outer: Outer) -> Self {
+        let (number, ethertype) = match self.family() {
+            Family::V4 => (4, 0x0800_u16),
+            Family::V6 => (41, 0x86dd),
+        };
+        let mut packet = match outer {
+            Outer::Bare => Self::raw(source, destination, number).payload(&self.ip()),
+            Outer::Gue { checksum } => {
+                let ends = ((source, self.gue_source()), (destination, GUE_PORT));
+                let inside = [&[0, number, 0, 0][..], &self.ip()].concat();
+                let packet = Self::udp(ends.0, ends.1).payload(&inside);
+                if checksum {
+                    packet
+                } else {
+                    packet.without_checksum()
+                }
+            }
+            Outer::Gre { checksum } => {
+                let mut inside = vec![if checksum { 0x80 } else { 0 }, 0];
+                inside.extend(ethertype.to_be_bytes());
+                if checksum {
+                    inside.extend([0; 4]);
+                }
+                inside.extend(self.ip());
+                if checksum {
+                    let sum = internet_checksum(&inside);
+                    inside[4..6].copy_from_slice(&sum.to_be_bytes());
+                }
+                Self::raw(source, destination, 47).payload(&inside)
+            }
+        };
+        packet = packet
+            .ttl(self.ttl)
+            .tos(self.tos)
+            .macs(self.macs.0, self.macs.1);
+        packet.dont_fragment = self.dont_fragment;
+        packet.identification = 0;
+        packet
+    }
+
+    /// The port that a GUE packet comes from: a hash of the flow, in the upper quarter.
+    fn gue_source(&self) -> u16 {
+        let mut hash = u32::from(self.protocol());
+        let [a, b] = self.source.1.to_be_bytes();
+        let [c, d] = self.destination.1.to_be_bytes();
+        let [source, destination] = [self.source.0, self.destination.0].map(crate::place::words);
+        let words = source.into_iter().chain(destination);
+        for word in words.chain([u32::from_ne_bytes([a, b, c, d])]) {
+            hash = (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b1);
+        }
+        0xc000 | (hash >> 18) as u16
+    }
+}
+
+/// The Internet checksum (RFC 1071).
+fn internet_checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
 enum Whole<'a> {
     Tcp(&'a TcpHeader),
     Udp(&'a UdpHeader),

@@ -71,6 +71,10 @@ pub struct ServerSpec {
     pub hops: Hops,
     /// Largest packet on the way there.
     pub mtu: u32,
+    /// The kind of tunnel, as in [`Server::tunnel`].
+    pub tunnel: u32,
+    /// Whether the tunnel leads through the other family.
+    pub is_mixed: bool,
     /// Upper threshold of connections; 0 is none.
     pub upper: u32,
     /// Lower threshold.
@@ -214,6 +218,8 @@ impl World {
             weight: 1,
             hops: Hops::Known,
             mtu: LINK_MTU,
+            tunnel: 0,
+            is_mixed: false,
             upper: 0,
             lower: 0,
         })
@@ -439,6 +445,12 @@ fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surrounding
 
 fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundings) -> Server {
     let server = Server::default();
+    let family = if spec.is_mixed {
+        family.other()
+    } else {
+        family
+    };
+    server.tunnel.store(spec.tunnel);
     store(&server.address, family.server(spec.host));
     store(&server.hop_address, family.server(spec.host));
     store(&server.own_address, family.own());

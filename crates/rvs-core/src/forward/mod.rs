@@ -8,6 +8,7 @@ mod tunnel;
 use rvs_abi::{
     Counter, Method, Server, Settings,
     device::LOOPBACK,
+    family,
     slot::{Link, State},
 };
 use rvs_table::elapsed;
@@ -143,7 +144,7 @@ fn carry<P: Path>(
     if flow.ttl <= 1 {
         return answer_client(icmp::TTL);
     }
-    let room = hop.mtu.saturating_sub(overhead(flow, Some(method)));
+    let room = hop.mtu.saturating_sub(overhead(server, Some(method)));
     if flow.largest > room {
         return answer_client(icmp::too_big(room));
     }
@@ -312,8 +313,71 @@ pub const WRITTEN: u32 = 1;
 /// Puts the packet into a tunnel to server number `server`; [`WRITTEN`] or 0.
 #[inline(always)]
 pub fn wrap<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
-    u32::from(tunnel::wrap(path, flow, server))
+    let is_plain = path
+        .server(server)
+        .is_some_and(|server| tunnel::is_plain(flow, server));
+    if is_plain {
+        path.wrap_plain(flow, server)
+    } else {
+        tunnel::wrap(path, flow, server)
+    }
 }
+
+/// [`wrap`] for a tunnel of which is known that it is IP in IP, both of one family.
+#[inline(always)]
+pub fn wrap_plain<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    u32::from(tunnel::wrap_plain(path, flow, server))
+}
+
+/// Puts IP in IP with an outer IPv4 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn bare_v4<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    u32::from(tunnel::bare_v4(path, flow, server))
+}
+
+/// Puts IP in IP with an outer IPv6 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn bare_v6<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    u32::from(tunnel::bare_v6(path, flow, server))
+}
+
+/// Puts GUE with an outer IPv4 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn gue_v4<P: Path>(path: &mut P, flow: &Flow, server: u32, sum: u32) -> u32 {
+    u32::from(tunnel::gue_v4(path, flow, server, sum))
+}
+
+/// Puts GUE with an outer IPv6 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn gue_v6<P: Path>(path: &mut P, flow: &Flow, server: u32, sum: u32) -> u32 {
+    u32::from(tunnel::gue_v6(path, flow, server, sum))
+}
+
+/// Puts GRE with an outer IPv4 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn gre_v4<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    u32::from(tunnel::gre_v4(path, flow, server))
+}
+
+/// Puts GRE with an outer IPv6 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn gre_v6<P: Path>(path: &mut P, flow: &Flow, server: u32) -> u32 {
+    u32::from(tunnel::gre_v6(path, flow, server))
+}
+
+/// Puts GRE with its checksum with an outer IPv4 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn gre_checked_v4<P: Path>(path: &mut P, flow: &Flow, server: u32, sum: u32) -> u32 {
+    u32::from(tunnel::gre_checked_v4(path, flow, server, sum))
+}
+
+/// Puts GRE with its checksum with an outer IPv6 header before the packet; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn gre_checked_v6<P: Path>(path: &mut P, flow: &Flow, server: u32, sum: u32) -> u32 {
+    u32::from(tunnel::gre_checked_v6(path, flow, server, sum))
+}
+
+pub use tunnel::inner_sum;
 
 /// Rewrites the packet by the NAT slot at `index`, as a reply or as a request; [`WRITTEN`] or 0.
 #[inline(always)]
@@ -327,17 +391,11 @@ pub fn translate<P: Path>(path: &mut P, flow: &Flow, index: u32, is_reply: u32) 
         Side::Destination
     };
     let mended = if flow.is_sctp() {
-        path.mend_crc(flow, rewrite.ports) == WRITTEN
+        sctp::mend_crc(path, flow, rewrite.ports)
     } else {
         nat::mend_checksum(path, flow, &rewrite, side)
     };
     u32::from(mended && nat::write(path, flow, &rewrite, side))
-}
-
-/// Mends an SCTP packet's checksum for these ports; [`WRITTEN`] or 0.
-#[inline(always)]
-pub fn mend_crc<P: Path>(path: &mut P, flow: &Flow, ports: u32) -> u32 {
-    u32::from(sctp::mend_crc(path, flow, ports))
 }
 
 /// Rewrites a datagram that makes no connection; [`WRITTEN`] or 0.
@@ -358,9 +416,9 @@ pub fn translate_once<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u3
 
 /// Bytes that a method puts before the packet.
 #[inline(always)]
-fn overhead(flow: &Flow, method: Option<Method>) -> u32 {
+fn overhead(server: &Server, method: Option<Method>) -> u32 {
     if method == Some(Method::Tunnel) {
-        tunnel::overhead(flow)
+        tunnel::overhead(server)
     } else {
         0
     }
@@ -375,10 +433,17 @@ pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
     let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
     let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
     // The packet as it will leave: a route without a known neighbour only says whether that fits.
+    let flags = server.flags.load();
     hop.mtu = flow
         .largest
-        .wrapping_add(overhead(flow, Server::method_of(server.flags.load())));
-    u32::from(path.route(u32::from(flow.family), &address, &own, hop))
+        .wrapping_add(overhead(server, Server::method_of(flags)));
+    // A tunnel's outer family may be another than the packet's.
+    let family = if flags & Server::V6 != 0 {
+        family::V6
+    } else {
+        family::V4
+    };
+    u32::from(path.route(u32::from(family), &address, &own, hop))
 }
 
 /// How the express way sends a packet on.

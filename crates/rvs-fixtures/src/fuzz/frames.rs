@@ -11,6 +11,7 @@ use rvs_core::{
 use rvs_table::tag;
 
 use super::Choices;
+use crate::recipe::{GUE_PORT, Outer};
 use crate::{
     Edit, Engine, Frame, Input, Mode, NativeEngine, Recipe, Surroundings, Verdict, World,
     frame::Checksum,
@@ -94,7 +95,11 @@ pub fn decapsulate(data: &[u8]) {
     let mut recipe = base(&mut choices, family).tos(choices.byte());
     if choices.below(8) != 0 {
         let outer = choices.byte();
-        recipe = recipe.wrapped(family.own(), family.server(0)).tos(outer);
+        let kind = Outer::ALL[choices.below(Outer::ALL.len())];
+        let through = Family::ALL[choices.below(2)];
+        recipe = recipe
+            .wrapped_in(through.own(), through.server(0), kind)
+            .tos(outer);
     }
     let bytes = mangled(&mut choices, recipe.frame());
     let mut end = TunnelEnd::new(&bytes);
@@ -110,11 +115,15 @@ pub fn decapsulate(data: &[u8]) {
                 assert_eq!(left, bytes);
             } else {
                 let taken = bytes.len() - left.len();
-                assert!(taken == 20 || taken == 40, "{taken}");
-                assert_eq!(left[..14], bytes[..14]);
+                // An IP header, and behind it nothing, GRE's or GUE's, perhaps with options.
+                let outer = if bytes[12] == 8 { 20 } else { 40 };
+                assert!((outer..=outer + 12 + 124).contains(&taken), "{taken}");
+                assert_eq!(left[..12], bytes[..12]);
                 // Only the congestion mark and its checksum may differ.
                 let (inner, known) = (&left[14..], &bytes[14 + taken..]);
-                let header = if taken == 20 { 12 } else { 2 };
+                let is_v6 = left[12..14] == [0x86, 0xdd];
+                assert_eq!(inner[0] >> 4, if is_v6 { 6 } else { 4 });
+                let header = if is_v6 { 2 } else { 12 };
                 assert_eq!(inner[header..], known[header..]);
             }
         }
@@ -187,9 +196,15 @@ pub(super) fn world(choices: &mut Choices<'_>) -> World {
                     crate::Hops::NoNeighbour,
                     crate::Hops::Nothing,
                 ][choices.below(3)];
+                let kind = choices.byte();
                 world = world.server(host, method).but(|server| {
                     server.mtu = mtu;
                     server.hops = hops;
+                    if method == Method::Tunnel && kind >= 128 {
+                        server.is_mixed = kind & 1 != 0;
+                        server.tunnel = u32::from(kind >> 1 & 3) | u32::from(kind >> 3 & 3) << 8;
+                        server.tunnel |= u32::from(GUE_PORT.to_be()) << 16;
+                    }
                 });
             }
         }
@@ -352,6 +367,10 @@ impl Decapsulator for TunnelEnd {
     fn is_virtual(&self, family: u8, address: &[u32; 4]) -> bool {
         let known = Family::ALL[usize::from(family == 6)];
         (0..4).any(|n| place::words(known.vip(n)) == *address)
+    }
+
+    fn is_gue(&self, port: u16) -> bool {
+        port == GUE_PORT.to_be()
     }
 
     fn count_decapsulated(&self, counter: Counter) {
