@@ -70,6 +70,7 @@ pub(crate) struct Bed {
     feed: Ebpf,
     product: Ebpf,
     hop: Hop,
+    servers: Vec<Ipv4Addr>,
     mac: [u8; 6],
     ifindex: u32,
     maps: PathBuf,
@@ -81,6 +82,16 @@ impl Bed {
     /// A director with one TCP service of two servers and a table of `slots` slots. The calling thread
     /// moves into the director's namespace, and again for each measurement.
     pub(crate) fn new(method: Method, slots: u64, slots_v6: u64) -> Result<Self> {
+        Self::with_servers(method, &SERVERS, slots, slots_v6)
+    }
+
+    /// [`Bed::new`] with other servers.
+    pub(crate) fn with_servers(
+        method: Method,
+        servers: &[Ipv4Addr],
+        slots: u64,
+        slots_v6: u64,
+    ) -> Result<Self> {
         let lab = Lab::new()?;
         let host = lab.host("director")?;
         let outside = lab.host("outside")?;
@@ -91,7 +102,7 @@ impl Bed {
         settings.connections = TableSize::new(slots)?;
         settings.connections_v6 = TableSize::new(slots_v6)?;
         let (mut dataplane, _) = Dataplane::open(&settings)?;
-        let opened = service("tcp", method, &SERVERS)
+        let opened = service("tcp", method, servers)
             .and_then(|service| Ok(dataplane.add_service(&service, Origin::Runtime)?));
         let loaded = opened.and_then(|()| {
             let maps = maps_of(&settings)?;
@@ -119,6 +130,7 @@ impl Bed {
                 local: false,
                 macs: Some(macs),
             },
+            servers: servers.to_vec(),
             mac,
             ifindex,
             maps,
@@ -127,6 +139,12 @@ impl Bed {
         };
         bed.prepare()?;
         Ok(bed)
+    }
+
+    /// Lets the service choose, and remember, by these options from now on.
+    pub(crate) fn set_options(&mut self, options: &ServiceOptions) -> Result<()> {
+        let key = ServiceKey::from_str(&format!("tcp://{VIP}:80"))?;
+        Ok(self.dataplane.set_options(&key, options)?)
     }
 
     /// Makes `flows` connections by the tc program, established.
@@ -272,7 +290,8 @@ impl Bed {
 
     /// Next hops are good for seconds only.
     fn refresh(&mut self) {
-        let hops = SERVERS.map(|server| (IpAddr::V4(server), Some(self.hop)));
+        let way = |server: &Ipv4Addr| (IpAddr::V4(*server), Some(self.hop));
+        let hops: Vec<_> = self.servers.iter().map(way).collect();
         self.dataplane.apply_hops(&hops);
     }
 

@@ -10,6 +10,7 @@ mod ipvs;
 mod machine;
 mod memory;
 mod report;
+mod schedulers;
 mod tcp;
 mod testrun;
 mod veth;
@@ -68,6 +69,7 @@ fn run(args: &Args) -> Result<()> {
     println!("medians of {} runs\n", wanted.runs);
     let mut report = Report::default();
     testrun::run(&wanted, &mut report)?;
+    schedulers::run(&wanted, &mut report)?;
     memory::run(&wanted, &mut report)?;
     veth::run(&wanted, &mut report)?;
     ipvs::run(&wanted, &mut report)?;
