@@ -59,12 +59,10 @@ pub(super) fn handle(
             return Some(frame);
         };
         let port = passive(maps, object, &control, named.port)?;
-        let words = match control.virtual_address() {
-            std::net::IpAddr::V4(address) if named.address.is_some() => {
-                text::write_six(address, port)
-            }
-            _ if named.address.is_none() => text::write_extended(port),
-            _ => return Some(frame),
+        let words = match (named.address, control.virtual_address()) {
+            (None, _) => text::write_extended(port),
+            (Some(_), std::net::IpAddr::V4(address)) => text::write_six(address, port),
+            (Some(_), std::net::IpAddr::V6(_)) => return Some(frame),
         };
         Some(rewrite(maps, &control, &segment, &frame, &named, words))
     } else {
