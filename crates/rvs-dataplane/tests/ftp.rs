@@ -136,7 +136,7 @@ fn at(family: Family) -> SocketAddr {
 }
 
 fn bulk() -> Vec<u8> {
-    (0..BULK).map(|i| (i / 7 ^ i) as u8).collect()
+    (0..BULK).map(|i| ((i / 7) ^ i) as u8).collect()
 }
 
 /// Fetches the files one after the other over one control connection.
