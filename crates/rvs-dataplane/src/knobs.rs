@@ -31,6 +31,11 @@ impl Dataplane {
         settings
             .lblcr_expiration
             .store(ticks(knobs.lblcr_expiration, self.ticks));
+        for (name, on) in without_effect(knobs) {
+            if on {
+                tracing::warn!("{name} is not built yet: it has no effect");
+            }
+        }
         let mut flags = settings.flags.load();
         for (bit, on) in flags_of(knobs) {
             flags = if on { flags | bit } else { flags & !bit };
@@ -53,6 +58,16 @@ impl Dataplane {
             None => 0,
         }
     }
+}
+
+/// Knobs that no program reads yet, and whether they are turned on.
+fn without_effect(knobs: &Knobs) -> [(&'static str, bool); 4] {
+    [
+        ("schedule_icmp", knobs.schedule_icmp),
+        ("ignore_tunneled", knobs.ignore_tunneled),
+        ("cache_bypass", knobs.cache_bypass),
+        ("backup_only", knobs.backup_only),
+    ]
 }
 
 /// The flags of the settings that are knobs.
