@@ -21,6 +21,8 @@ fn director(scheduler: Scheduler, flags: u32, weights: &[u32]) -> Memory {
             hops: Hops::Known,
             mtu: 1500,
             lower: 0,
+            tunnel: 0,
+            is_mixed: false,
             upper: 0,
         });
     }
