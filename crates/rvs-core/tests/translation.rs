@@ -71,7 +71,7 @@ fn request() -> impl Strategy<Value = Request> {
                 service,
                 client,
                 protocol: if tcp { 6 } else { 17 },
-                server_port: ports[2],
+                server_port: ports[2].max(1),
             }
         },
     )

@@ -33,7 +33,10 @@ pub(super) async fn connections(
         let director = director.clone();
         async move {
             let (mut ready, mut place) = (ready, place);
-            while left > 0 {
+            if left == 0 {
+                return Ok(None);
+            }
+            loop {
                 let (connections, next) = match (ready.take(), place) {
                     (Some(ready), _) => ready,
                     (None, Some(place)) => slice(director.clone(), place).await?,
@@ -50,7 +53,6 @@ pub(super) async fn connections(
                 let left = left.saturating_sub(connections.len());
                 return Ok(Some((Bytes::from(text), (None, next, left))));
             }
-            Ok(None)
         }
     });
     Ok(lines::<Gone>(chunks))
