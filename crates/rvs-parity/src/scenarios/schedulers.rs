@@ -6,7 +6,7 @@ use super::{at, service};
 use crate::packet::Packet;
 use crate::place::{client, client6, vip, vip6};
 use crate::scenario::Scenario;
-use crate::stage::{Stage, many};
+use crate::stage::{Detail, Stage, many};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
@@ -259,6 +259,7 @@ fn change(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn no_server(stage: &mut Stage<'_>) -> Result<()> {
+    stage.detail(Detail::Brief);
     stage.setup(
         "-A -t 10.0.0.100:80 -s rr\n-A -u 10.0.0.100:53 -s wlc\n-A -u [2001:db8::100]:53 -s wrr",
     )?;
