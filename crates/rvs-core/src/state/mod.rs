@@ -36,7 +36,7 @@ pub(crate) const RELEASED: u32 = u32::MAX;
 /// Lets the connection at `index` see the packet; the result is [`SERVE`], [`GONE`] or [`HELD`].
 ///
 /// A slot of a removed server ends here (IPVS: `expire_nodest_conn`), and so does a closed
-/// connection whose ports a SYN uses again (IPVS: `conn_reuse_mode`): see [`fate`].
+/// connection whose ports a SYN uses again (IPVS: `conn_reuse_mode`): see `fate`.
 #[inline(always)]
 pub fn advance<T: Tables>(tables: &T, flow: &Flow, index: u32, direction: Direction) -> u32 {
     if flow.is_v6() {
