@@ -212,7 +212,7 @@ const BAD_SERVICES: [(&str, &str); 9] = [
     ),
     ("address = \"tcp://10.0.0.300:80\"\n", "10.0.0.300"),
     ("address = \"tcp://10.0.0.100:70000\"\n", "70000"),
-    ("address = \"sctp://10.0.0.100:80\"\n", "sctp"),
+    ("address = \"dccp://10.0.0.100:80\"\n", "dccp"),
     (
         "address = \"tcp://10.0.0.100:80\"\n[[service]]\naddress = \"tcp://10.0.0.100:80\"\n",
         "tcp://10.0.0.100:80",

@@ -78,12 +78,8 @@ fn transfers_by_the_express_way() -> Outcome {
         client.bulk_download(forward.at(5001), 64 << 20)?;
         client.bulk_upload(forward.at(5001), 64 << 20)?;
         let taken = express(&cluster)? - before;
-        let expected = match forward.method {
-            // 64 MiB in full segments are 46,000.
-            Method::Nat | Method::Direct => taken > 40_000,
-            Method::Tunnel => taken == 0,
-        };
-        assert!(expected, "{forward:?}: XDP sent {taken} packets on");
+        // 64 MiB in full segments are 46,000.
+        assert!(taken > 40_000, "{forward:?}: XDP sent {taken} packets on");
     }
     Ok(())
 }

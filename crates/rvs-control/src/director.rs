@@ -81,6 +81,8 @@ impl Director {
             }
             return Err(error);
         }
+        // Who hears that the director is ready may rely on all of it.
+        director.forwarding.publish_all();
         director.take_over(config.services);
         let forwarding = &director.forwarding;
         director.rates = Estimator::new(&forwarding.services(), forwarding.totals().counted);
@@ -434,6 +436,7 @@ impl Director {
         let actual = self.forwarding.services();
         self.names_are_free(&config.services, &actual)?;
         let changes = self.carry_out(&reconcile(&config.services, &actual))?;
+        self.forwarding.publish_all();
         self.set_timeouts(config.director.timeouts);
         self.turn(config.director.knobs, config.director.compat);
         self.settings = config.director;

@@ -105,12 +105,7 @@ impl Dataplane {
                 self.waiting.insert(key, Waiting { due, need });
             }
         }
-        if self.addresses_due.is_some_and(|due| due <= now)
-            && let Err(error) = self.write_addresses()
-        {
-            tracing::error!(%error, "the address index could not be written");
-            self.addresses_due = Some(now + RETRY);
-        }
+        self.publish_addresses(now);
     }
 
     fn publish_one(&mut self, key: &ServiceKey, need: Need) -> Result<(), ChangeError> {
@@ -125,10 +120,21 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Brings the address index up to date soon.
+    /// Brings the address index up to date now, or soon if it was just now.
     pub(crate) fn addresses_changed(&mut self) {
-        self.addresses_due
-            .get_or_insert_with(|| Instant::now() + ADDRESS_PAUSE);
+        let now = Instant::now();
+        let due = self.addresses_at.map_or(now, |at| at + ADDRESS_PAUSE);
+        self.addresses_due.get_or_insert(due);
+        self.publish_addresses(now);
+    }
+
+    fn publish_addresses(&mut self, now: Instant) {
+        if self.addresses_due.is_some_and(|due| due <= now)
+            && let Err(error) = self.write_addresses()
+        {
+            tracing::error!(%error, "the address index could not be written");
+            self.addresses_due = Some(now + RETRY);
+        }
     }
 }
 

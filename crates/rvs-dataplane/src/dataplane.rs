@@ -44,6 +44,8 @@ pub struct Dataplane {
     pub(crate) addresses: BTreeMap<Address, u32>,
     /// When the address index is to be written.
     pub(crate) addresses_due: Option<Instant>,
+    /// When the address index was last written.
+    pub(crate) addresses_at: Option<Instant>,
     /// Services of which the kernel does not know the newest list yet.
     pub(crate) waiting: BTreeMap<ServiceKey, Waiting>,
     pub(crate) sweep: Progress,
@@ -105,6 +107,7 @@ impl Dataplane {
             attach: director.attach,
             addresses: BTreeMap::new(),
             addresses_due: None,
+            addresses_at: None,
             waiting: BTreeMap::new(),
             sweep: Progress::default(),
             localities: Rounds::default(),

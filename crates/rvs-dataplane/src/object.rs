@@ -21,6 +21,7 @@ use rvs_abi::{
     rule::RULES, tail,
 };
 use rvs_config::Director;
+use rvs_core::{Flow, Intent};
 
 use crate::{
     OpenError, localities,
@@ -74,7 +75,7 @@ impl Sizes {
     }
 
     /// Name, key size, value size and entries of each map.
-    fn maps(self) -> [(&'static str, u32, u32, u32); 19] {
+    fn maps(self) -> [(&'static str, u32, u32, u32); 22] {
         let word = size_of::<u32>() as u32;
         let array = |name, value: usize, entries| (name, word, value as u32, entries);
         [
@@ -97,6 +98,10 @@ impl Sizes {
             array("COUNTS", size_of::<[u64; COUNTERS]>(), 1),
             array("SERVER_BASE", size_of::<ServerStats>(), SERVER_BASES),
             array("SERVICE_BASE", size_of::<ServerStats>(), SERVICE_BASES),
+            // What a program leaves for the one that goes on; while programs are replaced, that may be a newer one.
+            array("FLOW", size_of::<Flow>(), 1),
+            array("INTENT", size_of::<Intent>(), 1),
+            array("TEMPLATE_KEY", size_of::<Flow>(), 1),
             array("PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
             array("EXPRESS_PROGRAMS", size_of::<u32>(), tail::PROGRAMS),
             (

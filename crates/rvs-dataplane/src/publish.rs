@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    time::Instant,
 };
 
 use rvs_abi::{AddressKey, Server, Settings, service::address as meaning};
@@ -196,6 +197,7 @@ impl Dataplane {
         }
         self.addresses = wanted;
         self.addresses_due = None;
+        self.addresses_at = Some(Instant::now());
         self.note_kinds()
     }
 
