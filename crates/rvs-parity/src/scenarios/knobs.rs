@@ -109,6 +109,6 @@ fn run_estimation(stage: &mut Stage<'_>) -> Result<()> {
     stage.client("UDP", &Packet::udp(at(client(2), 4001), at(vip(100), 53)))?;
     stage.sleep(std::time::Duration::from_secs(5));
     stage.admin("-L -n --rate")?;
-    stage.admin("-L -n --stats")?;
+    stage.stats("-L -n --stats")?;
     Ok(())
 }

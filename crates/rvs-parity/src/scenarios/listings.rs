@@ -49,7 +49,6 @@ fn listings(stage: &mut Stage<'_>) -> Result<()> {
         "-L -n --thresholds",
         "-L -n --persistent-conn",
         "-L -n --tun-info",
-        "-L -n --stats",
         "-L -n --sort",
         "-L -n -t 10.0.0.100:80",
         "-L -n -u 10.0.0.101:53 --thresholds",
@@ -59,6 +58,7 @@ fn listings(stage: &mut Stage<'_>) -> Result<()> {
     ] {
         stage.admin(words)?;
     }
+    stage.stats("-L -n --stats")?;
     stage.connections("at the end")?;
     Ok(())
 }
