@@ -70,7 +70,7 @@ impl<'a> Ipvsadm<'a> {
 fn ipvsadm_manages_a_director() -> Outcome {
     let cluster = Cluster::new("", "")?;
     let ipvsadm = Ipvsadm::new(&cluster.director)?;
-    let head = "IP Virtual Server version 1.2.1 (size=65536)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n";
+    let head = "IP Virtual Server version 1.2.1 (size=262144)\nProt LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n";
     assert_eq!(ipvsadm.ok("-Ln")?, head);
     for words in [
         "-A -t 10.0.0.100:80 -s rr",
@@ -462,7 +462,7 @@ fn an_instance_belongs_to_one_director() -> Outcome {
         std::fs::write(
             &file,
             format!(
-                "[director]\ninstance = \"{instance}\"\nsocket = \"{}\"\ninterfaces = [\"eth0\"]\nconnections = \"64Ki\"\nconnections_v6 = \"32Ki\"\n",
+                "[director]\ninstance = \"{instance}\"\nsocket = \"{}\"\ninterfaces = [\"eth0\"]\nconnections = \"256Ki\"\nconnections_v6 = \"256Ki\"\n",
                 socket.display()
             ),
         )?;

@@ -267,7 +267,7 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
     director.terminate()?;
     wait(20)?;
     check(&mut open, "stopped")?;
-    let larger = "connections = \"128Ki\"\nconnections_v6 = \"64Ki\"";
+    let larger = "connections = \"512Ki\"\nconnections_v6 = \"512Ki\"";
     director.configure(larger, &Cluster::all_services(3))?;
     director.run()?;
     let status = director.json("status")?;
@@ -277,7 +277,7 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
         status["adoption"]["connections"].as_u64() >= Some(open.len() as u64),
         "{status}"
     );
-    assert_eq!(status["table"]["slots_v4"], 128 << 10, "{status}");
+    assert_eq!(status["table"]["slots_v4"], 512 << 10, "{status}");
     wait(50)?;
     check(&mut open, "upgraded")?;
 

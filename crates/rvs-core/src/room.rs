@@ -1,8 +1,9 @@
 //! Room in a full table: connections that the sweep would end when it came by, ended early.
 //!
 //! The sweep is driven by the daemon. While there is none, or while it cannot keep up, a new
-//! connection that finds no free slot ends what lies idle in its way. The slots rest like all dead
-//! ones, so it is the client's next try that finds them free.
+//! connection that finds no free slot ends what lies idle in its way; where nothing does, what is closed and only
+//! waits for its time-out, since a client that is turned away is worse than a late packet that goes to nobody. The
+//! slots rest like all dead ones, so it is the client's next try that finds them free.
 
 use rvs_abi::{
     Counter, Role, Server, Slot,
@@ -17,8 +18,8 @@ use crate::{
     tables::{Connections4, Connections6, Step},
 };
 
-/// Ends idle connections in the first windows of the tuples that a connection of `flow` with `server`
-/// would have. How many.
+/// Ends idle connections, or else closed ones, in the first windows of the tuples that a connection of `flow` with
+/// `server` would have. How many.
 #[inline(always)]
 pub fn make_room<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u32 {
     let Some(server) = tables.server(server) else {
@@ -42,9 +43,14 @@ pub fn make_room<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u32 {
         request: own.home(0),
         reply: others.home(0),
         is_v6: u32::from(flow.is_v6()),
+        closed: 0,
         ended: 0,
     };
     tables.repeat(WINDOW * 2, &mut room);
+    if room.ended == 0 {
+        room.closed = 1;
+        tables.repeat(WINDOW * 2, &mut room);
+    }
     room.ended
 }
 
@@ -53,6 +59,8 @@ struct Room {
     request: u32,
     reply: u32,
     is_v6: u32,
+    /// Not 0: what is closed is ended too.
+    closed: u32,
     ended: u32,
 }
 
@@ -66,9 +74,9 @@ impl<T: Tables> Step<T> for Room {
         };
         let place = home.wrapping_add(round % WINDOW);
         let ended = if self.is_v6 != 0 {
-            end_idle(tables, &Connections6(tables), place)
+            end_at(tables, &Connections6(tables), place, self.closed != 0)
         } else {
-            end_idle(tables, &Connections4(tables), place)
+            end_at(tables, &Connections4(tables), place, self.closed != 0)
         };
         if ended {
             tables.count(Counter::MadeRoom);
@@ -78,12 +86,13 @@ impl<T: Tables> Step<T> for Room {
     }
 }
 
-/// Ends the connection that holds the slot, if it is idle.
+/// Ends the connection that holds the slot, if it is idle, or closed where that `counts`.
 #[inline(always)]
-fn end_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+fn end_at<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
     store: &S,
     place: u32,
+    counts: bool,
 ) -> bool {
     let Some(slot) = store.slot(place & store.mask()) else {
         return false;
@@ -96,9 +105,16 @@ fn end_idle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     };
     request.is_some_and(|(request, request_seen)| {
         tag::state(seen) == tag::LIVE
-            && is_idle(tables, store, request, now)
+            && (is_idle(tables, store, request, now) || counts && is_closed(request))
             && state::end(tables, store, request, request_seen, now)
     })
+}
+
+#[inline(always)]
+fn is_closed<const N: usize, const PAD: usize>(request: &Slot<N, PAD>) -> bool {
+    let protocol = Link(request.head.link.load()).protocol();
+    request.head.controlled.load() == 0
+        && state::is_closed(protocol, State(request.head.state.load()))
 }
 
 /// Whether neither direction of the connection was used within its state's time-out, and it controls no other.

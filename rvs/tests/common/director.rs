@@ -61,8 +61,8 @@ impl Director {
         );
         for (key, value) in [
             ("interfaces", r#"["eth0", "eth1"]"#),
-            ("connections", "\"64Ki\""),
-            ("connections_v6", "\"32Ki\""),
+            ("connections", "\"256Ki\""),
+            ("connections_v6", "\"256Ki\""),
         ] {
             if !settings
                 .lines()

@@ -123,6 +123,25 @@ fn refused(family: Family) -> Vec<Case> {
                 at(40001, method, 0, 0).opens(0, 1, 0),
             ],
         ));
+        let world = World {
+            quarantine: 0,
+            ..one(family, 6, method).slots(slots)
+        };
+        cases.push(Case::new(
+            name(&format!(
+                "{method:?}: a full table ends what is closed, for the client's next try"
+            )),
+            &world,
+            vec![
+                at(40000, method, 0, 0).opens(0, 1, 0),
+                request(&next(family, 6), method),
+                request(&next(family, 6).flags("R"), method).census(0, 0, 1),
+                Step::drops(&syn(40001), Counter::DropTableFull)
+                    .counts(&[Counter::MadeRoom])
+                    .census(0, 0, 0),
+                at(40001, method, 0, 0).opens(0, 1, 0),
+            ],
+        ));
     }
     cases.push(Case::new(
         name("a table with room for half a NAT connection has none"),
