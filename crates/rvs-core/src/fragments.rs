@@ -37,7 +37,7 @@ use crate::{
     director::{drop, finish, pass},
     forward::Outcome,
     icmp,
-    state::SERVE,
+    state::{HELD, SERVE},
 };
 
 /// What becomes of a fragment. The result is an [`crate::Action`] as a number.
@@ -92,16 +92,25 @@ fn first<P: Path>(path: &mut P, flow: &Flow) -> u32 {
         if flow.protocol == protocol::SCTP && link.method() == Method::Nat as u32 {
             return drop(path, Counter::DropFragment);
         }
-        if link.role() == Role::Reply {
-            if path.advance(flow, index, Direction::Output) == SERVE {
+        let fate = if link.role() == Role::Reply {
+            let fate = path.advance(flow, index, Direction::Output);
+            if fate == SERVE {
                 path.note(flow, index, way::REPLY);
                 let outcome = path.reply(flow, index);
                 return finish(path, flow, index, outcome);
             }
-        } else if path.advance(flow, index, Direction::Input) == SERVE {
-            path.note(flow, index, way::REQUEST);
-            let outcome = path.request(flow, index);
-            return finish(path, flow, index, outcome);
+            fate
+        } else {
+            let fate = path.advance(flow, index, Direction::Input);
+            if fate == SERVE {
+                path.note(flow, index, way::REQUEST);
+                let outcome = path.request(flow, index);
+                return finish(path, flow, index, outcome);
+            }
+            fate
+        };
+        if fate == HELD {
+            return drop(path, Counter::DropServerGone);
         }
     }
     path.newcomer(flow)

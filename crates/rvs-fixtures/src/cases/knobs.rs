@@ -68,6 +68,7 @@ fn removed(family: Family) -> Vec<Case> {
                 request(&udp, Method::Direct).opens(0, 0, 1),
                 Step::Edit(Edit::Remove(0)),
                 held(&udp),
+                held(&udp.clone().may_fragment().fragment(0, true)),
             ],
         ),
         Case::new(
