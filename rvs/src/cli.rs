@@ -41,37 +41,13 @@ pub(crate) enum Command {
     },
     /// Speak ipvsadm's command line
     #[command(disable_help_flag = true)]
-    Ipvsadm {
-        /// ipvsadm's own words
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "WORDS"
-        )]
-        words: Vec<OsString>,
-    },
+    Ipvsadm(Words),
     /// Print the table as ipvsadm-save does
     #[command(disable_help_flag = true)]
-    IpvsadmSave {
-        /// -n for numbers in the place of names
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "WORDS"
-        )]
-        words: Vec<OsString>,
-    },
+    IpvsadmSave(Words),
     /// Clear the table and read another from standard input, as ipvsadm-restore does
     #[command(disable_help_flag = true)]
-    IpvsadmRestore {
-        /// Ignored, as there
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "WORDS"
-        )]
-        words: Vec<OsString>,
-    },
+    IpvsadmRestore(Words),
     /// Prepare this host to be a real server, or undo that
     Realserver(crate::realserver::Args),
     /// Look for what would keep a director or a real server from working
@@ -80,6 +56,18 @@ pub(crate) enum Command {
     Top(crate::top::Args),
     #[command(flatten)]
     Ask(Ask),
+}
+
+/// What only the tool itself understands.
+#[derive(Debug, Args)]
+pub(crate) struct Words {
+    /// The tool's own words, as after its name
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "WORDS"
+    )]
+    pub(crate) words: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -313,7 +301,7 @@ mod tests {
                 .into_iter()
                 .chain(line.split_whitespace());
             let cli = Cli::try_parse_from(words).expect(line);
-            let Command::Ipvsadm { words } = cli.command else {
+            let Command::Ipvsadm(Words { words }) = cli.command else {
                 panic!("{line}");
             };
             assert_eq!(words.join(" ".as_ref()), *line);

@@ -54,11 +54,9 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         cli::Command::Run(args) => daemon::run(args, &selection),
         cli::Command::Check { file } => check::run(&file, form),
-        cli::Command::Ipvsadm { words } => front_end(ipvsadm::Tool::Ipvsadm, words, &selection),
-        cli::Command::IpvsadmSave { words } => front_end(ipvsadm::Tool::Save, words, &selection),
-        cli::Command::IpvsadmRestore { words } => {
-            front_end(ipvsadm::Tool::Restore, words, &selection)
-        }
+        cli::Command::Ipvsadm(words) => front_end(ipvsadm::Tool::Ipvsadm, words, &selection),
+        cli::Command::IpvsadmSave(words) => front_end(ipvsadm::Tool::Save, words, &selection),
+        cli::Command::IpvsadmRestore(words) => front_end(ipvsadm::Tool::Restore, words, &selection),
         cli::Command::Realserver(args) => realserver::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
         cli::Command::Top(args) => top::run(&args, &selection, form),
@@ -68,7 +66,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
 
 fn front_end(
     tool: ipvsadm::Tool,
-    words: Vec<OsString>,
+    cli::Words { words }: cli::Words,
     selection: &selection::Selection,
 ) -> anyhow::Result<ExitCode> {
     let words: Vec<String> = words.into_iter().map(lossy).collect();

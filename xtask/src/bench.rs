@@ -2,7 +2,7 @@
 //! `docs/bench.md`. It needs root, and a quiet machine.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
@@ -55,12 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(runs) = args.runs {
         command.args(["--runs", &runs.to_string()]);
     }
-    let status = command.status()?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    outcome(&mut command)
 }
 
 /// The guest has IPVS, which few machines at hand have. What is measured there is emulated: ratios count.
@@ -72,8 +67,11 @@ fn beside_ipvs(args: &Args) -> Result<ExitCode> {
     if let Some(runs) = args.runs {
         command.args(["--runs", &runs.to_string()]);
     }
-    let status = command.status()?;
-    Ok(if status.success() {
+    outcome(&mut command)
+}
+
+fn outcome(command: &mut Command) -> Result<ExitCode> {
+    Ok(if command.status()?.success() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
