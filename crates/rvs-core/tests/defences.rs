@@ -5,11 +5,8 @@ use rvs_abi::{
     slot::{Role, State},
     sweep::Sweep,
 };
-use rvs_core::sweep;
-use rvs_fixtures::{Frame, Memory, Native, Recipe, Surroundings, World, place::Family};
+use rvs_fixtures::{Memory, SECOND, Surroundings, World, place::Family};
 use rvs_table::tag;
-
-const SECOND: u32 = 250;
 
 fn tables(protocol: u8, change: impl FnOnce(World) -> World) -> Memory {
     let world = World::new()
@@ -19,36 +16,9 @@ fn tables(protocol: u8, change: impl FnOnce(World) -> World) -> Memory {
     change(world).memory(&Surroundings::default())
 }
 
-fn request(memory: &Memory, port: u16, protocol: u8, flags: &'static str) {
-    let (client, service) = ((Family::V4.client(), port), (Family::V4.vip(0), 80));
-    let packet = if protocol == 6 {
-        Recipe::tcp(client, service, flags)
-    } else {
-        Recipe::udp(client, service)
-    };
-    let routes = Frame::routes(&Surroundings::default());
-    let mut native = Native {
-        frame: Frame::new(&packet.frame(), routes),
-        memory,
-    };
-    native.direct();
-}
-
 /// Drops what is to go; how many.
 fn defend(memory: &Memory) -> u32 {
-    let slice = Sweep {
-        family: 4,
-        first: 0,
-        count: 4096,
-        pass: 1,
-        flags: Sweep::DEFEND,
-        ..Sweep::default()
-    };
-    sweep::sweep(memory, slice).dropped
-}
-
-fn wait(memory: &Memory, seconds: u32) {
-    memory.now.set(memory.now.get() + seconds * SECOND);
+    memory.sweep(Sweep::DEFEND).dropped
 }
 
 fn live(memory: &Memory) -> u32 {
@@ -63,16 +33,16 @@ fn live(memory: &Memory) -> u32 {
 fn half_open_connections_go_at_once_and_others_stay() {
     let memory = tables(6, |world| world);
     for port in 1000..1100 {
-        request(&memory, port, 6, "S");
+        memory.asks(port, 6, "S");
     }
     for port in 2000..2100 {
-        request(&memory, port, 6, "S");
-        request(&memory, port, 6, "A");
+        memory.asks(port, 6, "S");
+        memory.asks(port, 6, "A");
     }
     for port in 3000..3010 {
-        request(&memory, port, 6, "S");
-        request(&memory, port, 6, "A");
-        request(&memory, port, 6, "FA");
+        memory.asks(port, 6, "S");
+        memory.asks(port, 6, "A");
+        memory.asks(port, 6, "FA");
     }
     assert_eq!(defend(&memory), 100);
     let server = &memory.servers[0];
@@ -87,16 +57,16 @@ fn quiet_connections_with_n_packets_go_one_in_n() {
         let memory = tables(17, |world| world);
         for port in 1000..2000 {
             for _ in 0..packets {
-                request(&memory, port, 17, "");
+                memory.asks(port, 17, "");
             }
         }
-        wait(&memory, 59);
+        memory.passes(59 * SECOND);
         assert_eq!(
             defend(&memory),
             0,
             "{packets} packets, not quiet for long enough"
         );
-        wait(&memory, 1);
+        memory.passes(SECOND);
         let dropped = defend(&memory);
         assert!(expected.contains(&dropped), "{packets} packets: {dropped}");
         assert_eq!(memory.servers[0].inactive.load(), 1000 - dropped);
@@ -106,9 +76,9 @@ fn quiet_connections_with_n_packets_go_one_in_n() {
 #[test]
 fn an_established_connection_takes_part_once_it_is_quiet() {
     let memory = tables(6, |world| world);
-    request(&memory, 1000, 6, "S");
-    request(&memory, 1000, 6, "A");
-    wait(&memory, 60);
+    memory.asks(1000, 6, "S");
+    memory.asks(1000, 6, "A");
+    memory.passes(60 * SECOND);
     let tries = (0..100).find(|_| defend(&memory) == 1);
     assert!(tries.is_some());
     assert_eq!(memory.servers[0].active.load(), 0);
@@ -118,16 +88,16 @@ fn an_established_connection_takes_part_once_it_is_quiet() {
 fn a_half_open_connection_takes_its_template_along_unless_that_proved_itself() {
     let persistent = |world: World| world.persistent(300 * SECOND);
     let memory = tables(6, persistent);
-    request(&memory, 1000, 6, "S");
-    request(&memory, 1001, 6, "S");
+    memory.asks(1000, 6, "S");
+    memory.asks(1001, 6, "S");
     assert_eq!(live(&memory), 3);
     assert_eq!(defend(&memory), 3);
     assert_eq!(memory.servers[0].persistent.load(), 0);
 
     let memory = tables(6, persistent);
-    request(&memory, 1000, 6, "S");
-    request(&memory, 1000, 6, "A");
-    request(&memory, 1001, 6, "S");
+    memory.asks(1000, 6, "S");
+    memory.asks(1000, 6, "A");
+    memory.asks(1001, 6, "S");
     assert_eq!(defend(&memory), 1);
     assert_eq!(live(&memory), 2);
     let assured = memory
@@ -150,12 +120,12 @@ fn under_a_flood_of_half_open_connections_a_client_is_served_all_the_time() {
         for second in 0..40_u16 {
             for _ in 0..1500 {
                 port = port.wrapping_add(1);
-                request(&memory, 1024 + port % 60000, 6, "S");
+                memory.asks(1024 + port % 60000, 6, "S");
             }
             let before = memory.servers[0].active.load();
-            request(&memory, 100 + second, 6, "S");
+            memory.asks(100 + second, 6, "S");
             *served += u32::from(memory.servers[0].active.load() > before);
-            wait(&memory, 1);
+            memory.passes(SECOND);
             if defended {
                 defend(&memory);
             }

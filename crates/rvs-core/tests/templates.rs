@@ -3,13 +3,10 @@
 use rvs_abi::{
     Head, Method, Server, Settings,
     slot::{Link, State},
-    sweep::Sweep,
 };
-use rvs_core::sweep;
-use rvs_fixtures::{Frame, Memory, Native, Recipe, Surroundings, World, place::Family};
+use rvs_fixtures::{Memory, Recipe, SECOND, Surroundings, World, place::Family};
 use rvs_table::tag;
 
-const SECOND: u32 = 250;
 const MINUTE: u32 = 60 * SECOND;
 
 fn director(protocol: u8, method: Method) -> World {
@@ -24,27 +21,6 @@ fn tables(world: &World) -> Memory {
     world.memory(&Surroundings::default())
 }
 
-fn run(memory: &Memory, packet: &Recipe) {
-    let routes = Frame::routes(&Surroundings::default());
-    let mut native = Native {
-        frame: Frame::new(&packet.frame(), routes),
-        memory,
-    };
-    native.direct();
-}
-
-fn request(memory: &Memory, port: u16, protocol: u8, flags: &'static str) {
-    let (client, service) = ((Family::V4.client(), port), (Family::V4.vip(0), 80));
-    run(
-        memory,
-        &if protocol == 6 {
-            Recipe::tcp(client, service, flags)
-        } else {
-            Recipe::udp(client, service)
-        },
-    );
-}
-
 fn reply(memory: &Memory, port: u16, protocol: u8, flags: &'static str) {
     let (server, client) = ((Family::V4.server(0), 8080), (Family::V4.client(), port));
     let packet = if protocol == 6 {
@@ -52,22 +28,7 @@ fn reply(memory: &Memory, port: u16, protocol: u8, flags: &'static str) {
     } else {
         Recipe::udp(server, client)
     };
-    run(memory, &packet.from_server(0));
-}
-
-fn sweep(memory: &Memory) -> Sweep {
-    let slice = Sweep {
-        family: 4,
-        first: 0,
-        count: 1024,
-        pass: 1,
-        ..Sweep::default()
-    };
-    sweep::sweep(memory, slice)
-}
-
-fn wait(memory: &Memory, ticks: u32) {
-    memory.now.set(memory.now.get() + ticks);
+    memory.arrives(&packet.from_server(0));
 }
 
 /// The templates.
@@ -94,19 +55,19 @@ fn is_assured(memory: &Memory) -> bool {
 #[test]
 fn a_template_lives_on_after_the_last_new_connection() {
     let memory = tables(&director(6, Method::Direct));
-    request(&memory, 1000, 6, "S");
-    request(&memory, 1000, 6, "R");
-    wait(&memory, 4 * MINUTE);
+    memory.asks(1000, 6, "S");
+    memory.asks(1000, 6, "R");
+    memory.passes(4 * MINUTE);
     // The connection has ended by its time-out, the template is younger than its own.
-    sweep(&memory);
+    memory.sweep(0);
     assert_eq!(memory.servers[0].active.load(), 0);
-    request(&memory, 1001, 6, "S");
-    request(&memory, 1001, 6, "R");
-    wait(&memory, 5 * MINUTE - 1);
-    sweep(&memory);
+    memory.asks(1001, 6, "S");
+    memory.asks(1001, 6, "R");
+    memory.passes(5 * MINUTE - 1);
+    memory.sweep(0);
     assert_eq!(memory.servers[0].persistent.load(), 1);
-    wait(&memory, 1);
-    sweep(&memory);
+    memory.passes(1);
+    memory.sweep(0);
     assert_eq!(memory.servers[0].persistent.load(), 0);
     assert!(templates(&memory).is_empty());
 }
@@ -115,23 +76,23 @@ fn a_template_lives_on_after_the_last_new_connection() {
 fn a_template_stays_while_it_controls_a_connection() {
     let memory = tables(&director(6, Method::Direct));
     for port in 1000..1003 {
-        request(&memory, port, 6, "S");
-        request(&memory, port, 6, "A");
+        memory.asks(port, 6, "S");
+        memory.asks(port, 6, "A");
     }
     assert_eq!(the_template(&memory).controlled.load(), 3);
     for _ in 0..20 {
-        wait(&memory, MINUTE);
+        memory.passes(MINUTE);
         for port in 1000..1003 {
-            request(&memory, port, 6, "A");
+            memory.asks(port, 6, "A");
         }
-        assert_eq!(sweep(&memory).expired, 0);
+        assert_eq!(memory.sweep(0).expired, 0);
     }
     for port in 1000..1003 {
-        request(&memory, port, 6, "FA");
+        memory.asks(port, 6, "FA");
     }
-    wait(&memory, 120 * SECOND);
+    memory.passes(120 * SECOND);
     // In what order the sweep comes by is not said.
-    let ended = sweep(&memory).expired + sweep(&memory).expired;
+    let ended = memory.sweep(0).expired + memory.sweep(0).expired;
     assert_eq!(ended, 4, "three connections and their template");
     assert!(templates(&memory).is_empty());
 }
@@ -139,7 +100,7 @@ fn a_template_stays_while_it_controls_a_connection() {
 #[test]
 fn a_template_counts_as_persistent_and_as_nothing_else() {
     let memory = tables(&director(17, Method::Nat));
-    request(&memory, 1000, 17, "");
+    memory.asks(1000, 17, "");
     let server = &memory.servers[0];
     let counts = (
         server.active.load(),
@@ -156,12 +117,12 @@ fn a_template_counts_as_persistent_and_as_nothing_else() {
 fn an_established_connection_assures_its_template() {
     for method in [Method::Direct, Method::Nat] {
         let memory = tables(&director(6, method));
-        request(&memory, 1000, 6, "S");
+        memory.asks(1000, 6, "S");
         if method == Method::Nat {
             reply(&memory, 1000, 6, "SA");
         }
         assert!(!is_assured(&memory));
-        request(&memory, 1000, 6, "A");
+        memory.asks(1000, 6, "A");
         assert!(is_assured(&memory), "{method:?}");
     }
 }
@@ -169,8 +130,8 @@ fn an_established_connection_assures_its_template() {
 #[test]
 fn an_answered_datagram_assures_its_template() {
     let memory = tables(&director(17, Method::Nat));
-    request(&memory, 1000, 17, "");
-    request(&memory, 1000, 17, "");
+    memory.asks(1000, 17, "");
+    memory.asks(1000, 17, "");
     assert!(!is_assured(&memory));
     reply(&memory, 1000, 17, "");
     assert!(is_assured(&memory));
@@ -179,20 +140,20 @@ fn an_answered_datagram_assures_its_template() {
 #[test]
 fn a_template_that_does_not_count_ends_and_its_connections_go_on() {
     let memory = tables(&director(6, Method::Direct).with(Settings::EXPIRE_QUIESCENT));
-    request(&memory, 1000, 6, "S");
-    request(&memory, 1000, 6, "A");
+    memory.asks(1000, 6, "S");
+    memory.asks(1000, 6, "A");
     let server: &Server = &memory.servers[0];
     server.weight.store(0);
-    request(&memory, 1001, 6, "S");
+    memory.asks(1001, 6, "S");
     assert_eq!(server.persistent.load(), 0);
     assert_eq!(memory.servers[1].persistent.load(), 1);
     assert_eq!(the_template(&memory).controlled.load(), 1);
-    request(&memory, 1000, 6, "A");
+    memory.asks(1000, 6, "A");
     assert_eq!(server.active.load(), 1);
     // Its end releases nothing of the other template.
-    request(&memory, 1000, 6, "R");
-    wait(&memory, 10 * SECOND);
-    assert_eq!(sweep(&memory).expired, 1);
+    memory.asks(1000, 6, "R");
+    memory.passes(10 * SECOND);
+    assert_eq!(memory.sweep(0).expired, 1);
     assert_eq!(the_template(&memory).controlled.load(), 1);
 }
 
@@ -202,7 +163,7 @@ fn a_full_table_makes_no_half_of_a_template() {
     world.quarantine = 0;
     let memory = tables(&world);
     for port in 0..2000 {
-        request(&memory, 1000 + port, 6, "S");
+        memory.asks(1000 + port, 6, "S");
     }
     let live = memory
         .slots4

@@ -1,40 +1,7 @@
 //! What time and thresholds do to connections, over memory.
 
-use rvs_abi::{Method, Server, Settings, settings::UDP_TIMEOUT, sweep::Sweep};
-use rvs_core::sweep;
-use rvs_fixtures::{Frame, Memory, Native, Recipe, Surroundings, World, place::Family};
-
-const SECOND: u32 = 250;
-
-fn arrive(memory: &Memory, port: u16, protocol: u8, flags: &'static str) {
-    let (client, service) = ((Family::V4.client(), port), (Family::V4.vip(0), 80));
-    let packet = if protocol == 6 {
-        Recipe::tcp(client, service, flags)
-    } else {
-        Recipe::udp(client, service)
-    };
-    let routes = Frame::routes(&Surroundings::default());
-    let mut native = Native {
-        frame: Frame::new(&packet.frame(), routes),
-        memory,
-    };
-    native.direct();
-}
-
-fn sweep(memory: &Memory) -> Sweep {
-    let slice = Sweep {
-        family: 4,
-        first: 0,
-        count: 1024,
-        pass: 1,
-        ..Sweep::default()
-    };
-    sweep::sweep(memory, slice)
-}
-
-fn wait(memory: &Memory, ticks: u32) {
-    memory.now.set(memory.now.get() + ticks);
-}
+use rvs_abi::{Method, Server, Settings, settings::UDP_TIMEOUT};
+use rvs_fixtures::{SECOND, Surroundings, World, place::Family};
 
 fn director(protocol: u8) -> World {
     World::new()
@@ -52,11 +19,11 @@ fn a_services_own_time_out_counts_before_the_directors() {
             }
         });
         let memory = world.memory(&Surroundings::default());
-        arrive(&memory, 1000, 17, "");
-        wait(&memory, expected * SECOND - 1);
-        assert_eq!(sweep(&memory).expired, 0, "{own:?}");
-        wait(&memory, 1);
-        assert_eq!(sweep(&memory).expired, 1, "{own:?}");
+        memory.asks(1000, 17, "");
+        memory.passes(expected * SECOND - 1);
+        assert_eq!(memory.sweep(0).expired, 0, "{own:?}");
+        memory.passes(1);
+        assert_eq!(memory.sweep(0).expired, 1, "{own:?}");
         assert_eq!(memory.servers[0].inactive.load(), 0);
     }
 }
@@ -67,14 +34,14 @@ fn a_removed_servers_connections_end_with_the_sweep_or_wait_for_their_time_out()
         let mut world = director(17);
         world.flags = flags;
         let memory = world.memory(&Surroundings::default());
-        arrive(&memory, 1000, 17, "");
+        memory.asks(1000, 17, "");
         let server = &memory.servers[0];
         server.flags.store(server.flags.load() | Server::REMOVED);
-        assert_eq!(sweep(&memory).orphaned, orphaned);
+        assert_eq!(memory.sweep(0).orphaned, orphaned);
         // A server that connections wait for is seen, so that its index is nobody else's.
         assert_eq!(server.seen.load(), 1 - orphaned);
-        wait(&memory, 300 * SECOND);
-        assert_eq!(sweep(&memory).expired, 1 - orphaned);
+        memory.passes(300 * SECOND);
+        assert_eq!(memory.sweep(0).expired, 1 - orphaned);
         assert_eq!(server.inactive.load(), 0);
     }
 }
@@ -88,15 +55,15 @@ fn a_server_is_overloaded_from_the_upper_threshold_until_below_the_lower() {
         let overloaded = || memory.servers[0].overloaded.load() != 0;
         for n in 1..=upper {
             assert!(!overloaded());
-            arrive(&memory, 1000 + n as u16, 17, "");
+            memory.asks(1000 + n as u16, 17, "");
             // One a second, so that they end one after the other.
-            wait(&memory, SECOND);
+            memory.passes(SECOND);
         }
         assert!(overloaded(), "{upper}");
-        wait(&memory, (300 - upper) * SECOND);
+        memory.passes((300 - upper) * SECOND);
         for left in (0..upper).rev() {
-            assert_eq!(sweep(&memory).expired, 1);
-            wait(&memory, SECOND);
+            assert_eq!(memory.sweep(0).expired, 1);
+            memory.passes(SECOND);
             assert_eq!(overloaded(), left > again, "{upper} {lower} {left}");
         }
     }
@@ -106,7 +73,7 @@ fn a_server_is_overloaded_from_the_upper_threshold_until_below_the_lower() {
 fn without_an_upper_threshold_nothing_is_overloaded() {
     let memory = director(17).memory(&Surroundings::default());
     for n in 0..100 {
-        arrive(&memory, 1000 + n, 17, "");
+        memory.asks(1000 + n, 17, "");
     }
     assert_eq!(memory.servers[0].overloaded.load(), 0);
 }

@@ -22,6 +22,7 @@ pub mod fuzz;
 mod memory;
 mod native;
 pub mod place;
+mod play;
 mod recipe;
 mod world;
 
@@ -30,5 +31,6 @@ pub use cases::cases;
 pub use frame::{Frame, Sent};
 pub use memory::Memory;
 pub use native::{Mode, Native, NativeEngine};
+pub use play::SECOND;
 pub use recipe::{GUE_PORT, Outer, Recipe, Tcp, ip_bytes};
 pub use world::{Edit, Hops, RuleSpec, ServerSpec, ServiceSpec, Surroundings, World};
