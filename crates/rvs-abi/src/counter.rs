@@ -83,7 +83,7 @@ counters! {
     TemplateInvalid, "template_invalid", Note, "A persistence template's server was removed, or takes no new connections; the client is scheduled anew.";
     Rescheduled, "rescheduled", Note, "Another server was chosen, since the first already had a connection with this client address and port.";
     Spilled, "spilled", Note, "The connection's first window was full; it went to a later one.";
-    MadeRoom, "made_room", Note, "An idle or closed connection ended early, since the table was full where a new one was to go.";
+    MadeRoom, "made_room", Note, "An idle or closed connection, or with drop_entry a half-open one, ended early, since the table was full where a new one was to go.";
     DropFtp, "drop_ftp", Drop, "What an FTP control connection says needs the daemon, which is away; it will be repeated.";
     DropSequence, "drop_sequence", Drop, "How the connection's sequence numbers are adjusted is no longer known.";
     FtpDetour, "ftp_detour", Note, "What an FTP control connection says named an address and was given to the daemon.";

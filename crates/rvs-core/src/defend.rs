@@ -73,23 +73,50 @@ fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         }
         true
     } else {
-        match Link(slot.head.link.load()).protocol() {
-            protocol::TCP => {
-                if number == TcpState::SynRecv as u32 || number == TcpState::SynAck as u32 {
-                    return true;
-                }
-                number == TcpState::Established as u32
-            }
-            protocol::SCTP => {
-                if number == SctpState::Init1 as u32 || number == SctpState::Init as u32 {
-                    return true;
-                }
-                number == SctpState::Established as u32
-            }
+        let protocol = Link(slot.head.link.load()).protocol();
+        if is_half_open(protocol, state) {
+            return true;
+        }
+        match protocol {
+            protocol::TCP => number == TcpState::Established as u32,
+            protocol::SCTP => number == SctpState::Established as u32,
             _ => true,
         }
     };
     lottery && loses(tables, store, slot, now)
+}
+
+/// Whether a connection has nothing but its first word.
+#[inline(always)]
+fn is_half_open(protocol: u8, state: State) -> bool {
+    let number = state.number();
+    match protocol {
+        protocol::TCP => number == TcpState::SynRecv as u32 || number == TcpState::SynAck as u32,
+        protocol::SCTP => number == SctpState::Init1 as u32 || number == SctpState::Init as u32,
+        _ => false,
+    }
+}
+
+/// Whether a half-open connection makes way for a new one: while the defence is in force, after a second without a
+/// word from its client. A client whose handshake goes on is not hurt by the next one's.
+#[inline(always)]
+pub(crate) fn makes_way<const N: usize, const PAD: usize, T: Tables>(
+    tables: &T,
+    slot: &Slot<N, PAD>,
+    now: u32,
+) -> bool {
+    let state = State(slot.head.state.load());
+    !state.has(State::TEMPLATE)
+        && slot.head.controlled.load() == 0
+        && is_half_open(Link(slot.head.link.load()).protocol(), state)
+        && tables.settings().is_some_and(|settings: &Settings| {
+            settings.flags.load() & Settings::DROP_ENTRY != 0
+                && elapsed(
+                    now,
+                    slot.head.stamp.load(),
+                    settings.ticks_per_second.load(),
+                )
+        })
 }
 
 /// Whether a template is one of one-packet scheduling, which controls nothing.

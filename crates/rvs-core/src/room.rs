@@ -3,7 +3,9 @@
 //! The sweep is driven by the daemon. While there is none, or while it cannot keep up, a new
 //! connection that finds no free slot ends what lies idle in its way; where nothing does, what is closed and only
 //! waits for its time-out, since a client that is turned away is worse than a late packet that goes to nobody. The
-//! slots rest like all dead ones, so it is the client's next try that finds them free.
+//! slots rest like all dead ones, so it is the client's next try that finds them free. While the defence
+//! `drop_entry` is in force, half-open connections make way as well: a flood of them fills the table faster than any
+//! lottery empties it.
 
 use rvs_abi::{
     Counter, Role, Server, Slot,
@@ -14,7 +16,7 @@ use rvs_table::{Hash, Store, WINDOW, elapsed, pair_of, tag};
 use crate::{
     Flow, Tables,
     connection::reply_of,
-    state, sweep,
+    defend, state, sweep,
     tables::{Connections4, Connections6, Step},
 };
 
@@ -86,7 +88,7 @@ impl<T: Tables> Step<T> for Room {
     }
 }
 
-/// Ends the connection that holds the slot, if it is idle, or closed where that `counts`.
+/// Ends the connection that holds the slot, if it is idle or makes way, or is closed where that `counts`.
 #[inline(always)]
 fn end_at<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
@@ -105,7 +107,9 @@ fn end_at<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     };
     request.is_some_and(|(request, request_seen)| {
         tag::state(seen) == tag::LIVE
-            && (is_idle(tables, store, request, now) || counts && is_closed(request))
+            && (is_idle(tables, store, request, now)
+                || defend::makes_way(tables, request, now)
+                || counts && is_closed(request))
             && state::end(tables, store, request, request_seen, now)
     })
 }

@@ -145,6 +145,8 @@ pub struct World {
     pub drop_rate: u32,
     /// Whether connections are idle as soon as they are made.
     pub idle_at_once: bool,
+    /// Ticks in a second.
+    pub ticks_per_second: u32,
     /// Whether the daemon takes packets that go the long way round.
     pub detours: bool,
 }
@@ -162,6 +164,7 @@ impl World {
             rules: Vec::new(),
             drop_rate: 0,
             idle_at_once: false,
+            ticks_per_second: 250,
             detours: false,
         }
     }
@@ -317,7 +320,7 @@ impl World {
         } else {
             self.flags
         });
-        settings.ticks_per_second.store(250);
+        settings.ticks_per_second.store(self.ticks_per_second);
         settings.drop_rate.store(self.drop_rate);
         settings.icmp_burst.store(self.icmp_burst);
         let seconds = [2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120];

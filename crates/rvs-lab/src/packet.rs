@@ -158,6 +158,23 @@ pub(crate) fn link_address(place: &str, ifname: &str) -> Result<LinkAddr> {
         })
 }
 
+/// A packet socket that sends out of an interface and is shown nothing.
+pub(crate) fn open_to_send(host: &Host, ifname: &str) -> Result<OwnedFd> {
+    let place = host.name();
+    host.in_namespace(|| {
+        let link = link_address(place, ifname)?;
+        let socket = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .at(place, || "cannot open a packet socket".to_owned())?;
+        bind(socket.as_raw_fd(), &link).at(place, || format!("cannot bind to {ifname}"))?;
+        Ok(socket)
+    })?
+}
+
 /// A packet socket bound to an interface.
 fn open(host: &Host, ifname: &str) -> Result<(OwnedFd, LinkAddr)> {
     let place = host.name();

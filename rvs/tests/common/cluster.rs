@@ -19,7 +19,7 @@ pub(crate) struct Cluster {
     prepared: Vec<Prepared>,
     _serving: Vec<(Nginx, UdpEcho, TcpEcho, Bulk)>,
     pub(crate) net: Topology,
-    _lab: Lab,
+    lab: Lab,
 }
 
 /// One way to forward.
@@ -119,8 +119,15 @@ impl Cluster {
             prepared,
             _serving: serving,
             net,
-            _lab: lab,
+            lab,
         })
+    }
+
+    /// One more host outside, by `eth0`, without an address.
+    pub(crate) fn another_host(&self, name: &str) -> Outcome<Host> {
+        let host = self.lab.host(name)?;
+        self.net.outside.connect(&host, "eth0")?;
+        Ok(host)
     }
 }
 

@@ -143,6 +143,54 @@ fn refused(family: Family) -> Vec<Case> {
             ],
         ));
     }
+    for (flags, ticks_per_second, makes_way) in [
+        (Settings::DEFAULTS | Settings::DROP_ENTRY, 0, true),
+        (Settings::DEFAULTS, 0, false),
+        (Settings::DEFAULTS | Settings::DROP_ENTRY, 1 << 20, false),
+    ] {
+        for (method, slots) in [(Method::Direct, 1), (Method::Nat, 2)] {
+            let world = World {
+                quarantine: 0,
+                flags,
+                ticks_per_second,
+                ..one(family, 6, method).slots(slots)
+            };
+            let what = match (makes_way, ticks_per_second) {
+                (true, _) => "a half-open connection makes way while drop_entry is in force",
+                (false, 0) => "a half-open connection does not make way without drop_entry",
+                (false, _) => "a half-open connection has a second even with drop_entry",
+            };
+            let second = Step::drops(&syn(40001), Counter::DropTableFull);
+            let steps = if makes_way {
+                vec![
+                    at(40000, method, 0, 0).opens(0, 1, 0),
+                    second.counts(&[Counter::MadeRoom]).census(0, 0, 0),
+                    at(40001, method, 0, 0).opens(0, 1, 0),
+                ]
+            } else {
+                vec![at(40000, method, 0, 0).opens(0, 1, 0), second]
+            };
+            cases.push(Case::new(
+                name(&format!("{method:?}: {what}")),
+                &world,
+                steps,
+            ));
+        }
+    }
+    cases.push(Case::new(
+        name("an established connection stays whatever the defence"),
+        &World {
+            quarantine: 0,
+            flags: Settings::DEFAULTS | Settings::DROP_ENTRY,
+            ticks_per_second: 0,
+            ..one(family, 6, Method::Direct).slots(1)
+        },
+        vec![
+            at(40000, Method::Direct, 0, 0).opens(0, 1, 0),
+            request(&next(family, 6), Method::Direct),
+            Step::drops(&syn(40001), Counter::DropTableFull),
+        ],
+    ));
     cases.push(Case::new(
         name("a table with room for half a NAT connection has none"),
         &nat.clone().slots(1),
