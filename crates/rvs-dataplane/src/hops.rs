@@ -8,13 +8,14 @@
 //! address changed.
 //!
 //! It is not a routing table: an address has one way, the one that the kernel gives to a packet of
-//! its own without marks, ports and device. It does not write to the data plane's maps either.
+//! its own without marks, ports and device, in the main table or, for packets that come in by an
+//! interface of a VRF, in the VRF's. It does not write to the data plane's maps either.
 
 mod keeper;
 mod lookup;
 
 pub use keeper::Keeper;
-pub use lookup::{HopError, resolve};
+pub use lookup::{HopError, resolve, resolve_from};
 
 use std::net::IpAddr;
 

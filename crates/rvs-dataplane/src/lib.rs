@@ -40,6 +40,7 @@ mod wire;
 pub use dataplane::Dataplane;
 pub use defence::Defences;
 pub use error::{ChangeError, OpenError};
+pub use links::unsuitable;
 pub use object::{OBJECT, join_programs};
 pub use state::{
     Adoption, Connection, InterfaceState, Origin, ServerState, ServiceState, Stats, TableState,

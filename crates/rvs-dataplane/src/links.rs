@@ -4,7 +4,7 @@ use std::thread;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{
-    InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType,
+    InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
@@ -55,7 +55,7 @@ fn ask(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
                 .await
                 .map_err(|error| failed(std::io::Error::other(error)))?
                 .ok_or_else(|| OpenError::NoInterface(interface.name.clone()))?;
-            if let Some(reason) = unsuitable(link.header.link_layer_type, &link.attributes) {
+            if let Some(reason) = unsuitable(&link) {
                 return Err(OpenError::Unsuitable {
                     interface: interface.name.clone(),
                     reason,
@@ -82,8 +82,9 @@ fn ask(interfaces: &[Interface]) -> Result<Vec<Facts>, OpenError> {
     })
 }
 
-/// Why the director cannot sit on an interface of this kind.
-fn unsuitable(layer: LinkLayerType, attributes: &[LinkAttribute]) -> Option<&'static str> {
+/// Why the director cannot sit on an interface like this; nothing where it can.
+pub fn unsuitable(link: &LinkMessage) -> Option<&'static str> {
+    let layer = link.header.link_layer_type;
     if layer == LinkLayerType::Loopback {
         return Some("clients on the director itself are served with local_clients = true");
     }
@@ -92,7 +93,7 @@ fn unsuitable(layer: LinkLayerType, attributes: &[LinkAttribute]) -> Option<&'st
             "only Ethernet interfaces, and tun and wireguard, which have no link header, are switched",
         );
     }
-    let infos = attributes.iter().filter_map(|attribute| {
+    let infos = link.attributes.iter().filter_map(|attribute| {
         if let LinkAttribute::LinkInfo(infos) = attribute {
             Some(infos)
         } else {

@@ -69,13 +69,21 @@ impl Drop for NextHops {
     }
 }
 
-/// Keeps the ways to the real servers known for as long as what it returns lives.
+/// Keeps the ways to the real servers known for as long as what it returns lives: as packets go that come in by the
+/// first of the director's interfaces.
 pub(super) async fn keep_next_hops(director: &Handle) -> anyhow::Result<NextHops> {
-    let (mut events, addresses) = director
-        .ask(|director| (director.events().listen(), director.server_addresses()))
+    let (mut events, addresses, interface) = director
+        .ask(|director| {
+            let interface = director.settings().interfaces.first();
+            (
+                director.events().listen(),
+                director.server_addresses(),
+                interface.map(|name| name.as_str().to_owned()),
+            )
+        })
         .await?;
     let told = director.clone();
-    let keeper = Keeper::start(addresses, move |hops| {
+    let keeper = Keeper::start_from(addresses, interface, move |hops| {
         // If its turn does not come now, the next pass says the same again.
         told.tell(move |director| director.apply_hops(&hops));
     })

@@ -46,7 +46,7 @@ pub(crate) fn collect(config: &Config) -> anyhow::Result<Facts> {
     }));
     let (network, hops) = block_on(async |mut network| {
         let state = State::collect(&network, bpffs).await?;
-        let hops = ways(&mut network, &servers).await;
+        let hops = ways(&mut network, &servers, interfaces.first()).await;
         Ok((state, hops))
     })?;
     Ok(Facts {
@@ -88,13 +88,15 @@ fn addresses(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 async fn ways(
     network: &mut Network,
     servers: &[IpAddr],
+    interface: Option<&String>,
 ) -> BTreeMap<IpAddr, Result<hops::Hop, String>> {
     let mut found = BTreeMap::new();
     for pass in 0..PASSES {
         if pass > 0 {
             tokio::time::sleep(BETWEEN_PASSES).await;
         }
-        let results = hops::resolve(&mut network.handle, servers).await;
+        let interface = interface.map(String::as_str);
+        let results = hops::resolve_from(&mut network.handle, servers, interface).await;
         found = results
             .into_iter()
             .map(|(address, hop)| (address, hop.map_err(|error| error.to_string())))

@@ -128,10 +128,10 @@ fn examine_interfaces(facts: &Facts, findings: &mut Vec<Finding>) {
             ));
             continue;
         };
-        findings.push(if !device.ethernet && !device.loopback {
+        findings.push(if let Some(reason) = device.unsuitable {
             Finding::fail(
                 "interface",
-                format!("{name} has no Ethernet header, which RVS needs where traffic arrives"),
+                format!("a director cannot sit on {name}: {reason}"),
                 format!("take {name} out of `interfaces`"),
             )
         } else if !device.up {
@@ -140,7 +140,7 @@ fn examine_interfaces(facts: &Facts, findings: &mut Vec<Finding>) {
                 format!("{name} is down"),
                 format!("ip link set {name} up"),
             )
-        } else if !device.running && !device.loopback {
+        } else if !device.running {
             Finding::fail(
                 "interface",
                 format!("{name} has no link"),

@@ -63,6 +63,8 @@ pub(crate) struct Device {
     pub(crate) loopback: bool,
     /// Whether its packets have Ethernet headers.
     pub(crate) ethernet: bool,
+    /// Why a director cannot sit there.
+    pub(crate) unsuitable: Option<&'static str>,
     pub(crate) mtu: u32,
     /// "veth", "vlan", "ipip" and so on; nothing for hardware.
     pub(crate) kind: Option<String>,
@@ -306,6 +308,7 @@ fn device(message: &LinkMessage) -> Device {
         running: flags.contains(LinkFlags::Running),
         loopback: flags.contains(LinkFlags::Loopback),
         ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        unsuitable: rvs_dataplane::unsuitable(message),
         mtu: 0,
         kind: None,
         parent: None,

@@ -1,6 +1,6 @@
 //! Keeps the ways to the real servers known: passes every second and after changes.
 
-use super::{Hop, HopError, resolve};
+use super::{Hop, HopError, resolve_from};
 use futures_util::FutureExt as _;
 use futures_util::stream::{Stream, StreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
@@ -52,9 +52,18 @@ impl Keeper {
         addresses: Vec<IpAddr>,
         tell: impl Fn(Vec<(IpAddr, Option<Hop>)>) + Send + 'static,
     ) -> io::Result<Self> {
+        Self::start_from(addresses, None, tell)
+    }
+
+    /// [`Keeper::start`], for packets that come in by an interface: see [`resolve_from`].
+    pub fn start_from(
+        addresses: Vec<IpAddr>,
+        interface: Option<String>,
+        tell: impl Fn(Vec<(IpAddr, Option<Hop>)>) + Send + 'static,
+    ) -> io::Result<Self> {
         let sockets = Sockets::open()?;
         let (addresses, watched) = watch::channel(addresses);
-        let task = tokio::spawn(keep(sockets, watched, tell));
+        let task = tokio::spawn(keep(sockets, watched, interface, tell));
         Ok(Self { addresses, task })
     }
 
@@ -107,13 +116,14 @@ impl Sockets {
 async fn keep(
     mut sockets: Sockets,
     mut addresses: watch::Receiver<Vec<IpAddr>>,
+    interface: Option<String>,
     tell: impl Fn(Vec<(IpAddr, Option<Hop>)>) + Send,
 ) {
     let mut said = BTreeMap::new();
     loop {
         let start = Instant::now();
         let asked = addresses.borrow_and_update().clone();
-        let results = resolve(&mut sockets.handle, &asked).await;
+        let results = resolve_from(&mut sockets.handle, &asked, interface.as_deref()).await;
         say(&mut said, &results);
         let broken = results
             .iter()

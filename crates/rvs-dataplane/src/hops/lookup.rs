@@ -5,7 +5,9 @@ use futures_util::StreamExt as _;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -67,11 +69,24 @@ pub async fn resolve(
     handle: &mut Handle,
     addresses: &[IpAddr],
 ) -> Vec<(IpAddr, Result<Hop, HopError>)> {
+    resolve_from(handle, addresses, None).await
+}
+
+/// [`resolve`], for packets that come in by an interface: where that is in a VRF, by the VRF's routes.
+pub async fn resolve_from(
+    handle: &mut Handle,
+    addresses: &[IpAddr],
+    interface: Option<&str>,
+) -> Vec<(IpAddr, Result<Hop, HopError>)> {
     let mut pass = Pass {
         handle,
+        vrf: None,
         devices: BTreeMap::new(),
         neighbours: BTreeMap::new(),
     };
+    if let Some(interface) = interface {
+        pass.vrf = pass.vrf_of(interface).await;
+    }
     let mut hops = Vec::with_capacity(addresses.len());
     for &address in addresses {
         hops.push((address, pass.hop(address).await));
@@ -82,6 +97,8 @@ pub async fn resolve(
 /// What one pass has asked already.
 struct Pass<'a> {
     handle: &'a mut Handle,
+    /// Whose routes are asked; the main table's without one.
+    vrf: Option<u32>,
     devices: BTreeMap<u32, Option<Device>>,
     neighbours: BTreeMap<(u32, IpAddr), Option<[u8; 6]>>,
 }
@@ -145,12 +162,29 @@ impl Pass<'_> {
         })
     }
 
+    /// The VRF that an interface is in. One that cannot be asked is in none: it is missing, or soon will be asked again.
+    async fn vrf_of(&mut self, interface: &str) -> Option<u32> {
+        let mut message = LinkMessage::default();
+        message
+            .attributes
+            .push(LinkAttribute::IfName(interface.to_owned()));
+        let request = RouteNetlinkMessage::GetLink(message);
+        match self.ask(request, NLM_F_REQUEST).await {
+            Ok(Some(RouteNetlinkMessage::NewLink(link))) => vrf(&link),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     async fn route(&mut self, address: IpAddr) -> Result<RouteMessage, Failure> {
         let full = if address.is_ipv4() { 32 } else { 128 };
-        let message = RouteMessageBuilder::<IpAddr>::new()
+        let mut message = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(address, full)
             .map_err(|error| Failure::Other(error.to_string()))?
             .build();
+        if let Some(vrf) = self.vrf {
+            // As a socket bound to the VRF would ask.
+            message.attributes.push(RouteAttribute::Oif(vrf));
+        }
         let request = RouteNetlinkMessage::GetRoute(message);
         match self.ask(request, NLM_F_REQUEST).await? {
             Some(RouteNetlinkMessage::NewRoute(route)) => Ok(route),
@@ -348,6 +382,21 @@ fn neighbour_message((ifindex, address): (u32, IpAddr)) -> NeighbourMessage {
         .attributes
         .push(NeighbourAttribute::Destination(destination));
     message
+}
+
+/// The VRF that a link is a member of.
+fn vrf(link: &LinkMessage) -> Option<u32> {
+    let is_member = link.attributes.iter().any(|attribute| {
+        matches!(attribute, LinkAttribute::LinkInfo(infos)
+            if infos.contains(&LinkInfo::PortKind(InfoPortKind::Vrf)))
+    });
+    link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::Controller(controller) = attribute {
+            Some(*controller).filter(|_| is_member)
+        } else {
+            None
+        }
+    })
 }
 
 fn unexpected(answer: Option<RouteNetlinkMessage>) -> Failure {

@@ -37,6 +37,7 @@ fn device(index: u32, name: &str, mtu: u32) -> Device {
         running: true,
         loopback: name == "lo",
         ethernet: name != "lo",
+        unsuitable: None,
         mtu,
         kind: None,
         parent: None,
@@ -266,9 +267,11 @@ fn interfaces() {
         )],
     );
     case(
-        |facts| interface(facts, "eth1").ethernet = false,
+        |facts| interface(facts, "eth1").unsuitable = Some("it is a port of a bridge"),
         &[(Fail, "interface", "take eth1 out of `interfaces`")],
     );
+    // tun and wireguard are switched.
+    case(|facts| interface(facts, "eth0").ethernet = false, &[]);
     case(
         |facts| {
             facts.attach = Attach::Xdp;
@@ -524,6 +527,7 @@ fn servers() {
         |facts| {
             facts.network.devices.push(Device {
                 ethernet: false,
+                unsuitable: None,
                 ..device(4, "tun0", 1540)
             });
             let way = way(facts, "10.9.0.21");

@@ -13,6 +13,7 @@ fn device(index: u32, name: &str) -> Device {
         running: true,
         loopback: name == "lo",
         ethernet: name.starts_with("eth"),
+        unsuitable: None,
         mtu: 1500,
         kind: None,
         parent: None,
