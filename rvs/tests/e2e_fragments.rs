@@ -2,16 +2,18 @@
 
 mod common;
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::Duration;
 
-use common::{Cluster, Forward, Outcome};
-use rvs_lab::{Family, Host, inject};
+use common::{Cluster, Forward, Outcome, fragments};
+use rvs_lab::{Host, inject};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// What the network's links take less a tunnel's header.
 const CLIENT_MTU: &str = "1400";
 const PAYLOAD: usize = 4000;
+/// What a fragment of these carries.
+const PART: usize = 1304;
 
 /// Datagrams of three fragments and more, as the client's and the servers' kernels cut them.
 #[test]
@@ -39,7 +41,14 @@ fn fragments_in_disorder_arrive() -> Outcome {
     let (client, director) = (&cluster.net.client, &cluster.director);
     for (number, way) in Forward::all().into_iter().enumerate() {
         let socket = client.udp_socket(None, way.at(53))?;
-        let mut frames = datagram(client, &socket, way, 7000 + number as u16)?;
+        let mut frames = fragments(
+            client,
+            &socket,
+            way,
+            &payload(PAYLOAD),
+            PART,
+            7000 + number as u16,
+        )?;
         frames.reverse();
         for frame in &frames {
             inject(client, "eth0", frame)?;
@@ -67,7 +76,14 @@ fn fragments_without_their_first_are_dropped() -> Outcome {
     for (number, way) in Forward::all().into_iter().enumerate() {
         let before = director.counter("drop_fragment")?;
         let socket = client.udp_socket(None, way.at(53))?;
-        let frames = datagram(client, &socket, way, 8000 + number as u16)?;
+        let frames = fragments(
+            client,
+            &socket,
+            way,
+            &payload(PAYLOAD),
+            PART,
+            8000 + number as u16,
+        )?;
         for frame in frames.iter().skip(1) {
             inject(client, "eth0", frame)?;
         }
@@ -104,109 +120,4 @@ fn expect(socket: &UdpSocket, length: usize, way: Forward) -> Outcome {
         "{way:?}: {got}"
     );
     Ok(())
-}
-
-/// The fragments of a datagram of [`PAYLOAD`] bytes from the socket's address, as frames that the client can send.
-fn datagram(
-    client: &Host,
-    socket: &UdpSocket,
-    way: Forward,
-    identification: u16,
-) -> Outcome<Vec<Vec<u8>>> {
-    const PART: usize = 1304;
-    let (from, to) = (socket.local_addr()?, way.at(53));
-    let mut udp = Vec::new();
-    udp.extend(from.port().to_be_bytes());
-    udp.extend(to.port().to_be_bytes());
-    udp.extend(((PAYLOAD + 8) as u16).to_be_bytes());
-    udp.extend([0, 0]);
-    udp.extend(payload(PAYLOAD));
-    let sum = !sum(&[pseudo(from, to, udp.len()), udp.clone()].concat());
-    udp[6..8].copy_from_slice(&sum.to_be_bytes());
-    let mut link = Vec::new();
-    // A datagram of one fragment makes the client learn its router's link address.
-    client.ping(to.ip())?;
-    link.extend(router_mac(client, way.family)?);
-    link.extend(client.mac("eth0")?);
-    let count = udp.len().div_ceil(PART);
-    let parts = udp.chunks(PART).enumerate();
-    Ok(parts
-        .map(|(number, part)| {
-            let place = (number * PART / 8) as u16;
-            let more = number + 1 < count;
-            let packet = match (from.ip(), to.ip()) {
-                (IpAddr::V4(from), IpAddr::V4(to)) => {
-                    let mut header = vec![0x45, 0];
-                    header.extend(((20 + part.len()) as u16).to_be_bytes());
-                    header.extend(identification.to_be_bytes());
-                    header.extend((place | u16::from(more) << 13).to_be_bytes());
-                    header.extend([64, 17, 0, 0]);
-                    header.extend(from.octets());
-                    header.extend(to.octets());
-                    let sum = !self::sum(&header);
-                    header[10..12].copy_from_slice(&sum.to_be_bytes());
-                    [vec![8, 0], header, part.to_vec()]
-                }
-                (from, to) => {
-                    let mut header = vec![0x60, 0, 0, 0];
-                    header.extend(((8 + part.len()) as u16).to_be_bytes());
-                    header.extend([44, 64]);
-                    header.extend(octets(from));
-                    header.extend(octets(to));
-                    header.extend([17, 0]);
-                    header.extend((place << 3 | u16::from(more)).to_be_bytes());
-                    header.extend(u32::from(identification).to_be_bytes());
-                    [vec![0x86, 0xdd], header, part.to_vec()]
-                }
-            };
-            [link.clone(), packet.concat()].concat()
-        })
-        .collect())
-}
-
-fn router_mac(client: &Host, family: Family) -> Outcome<Vec<u8>> {
-    let words: &[&str] = match family {
-        Family::V4 => &["ip", "-4", "neigh", "show", "dev", "eth0"],
-        Family::V6 => &["ip", "-6", "neigh", "show", "dev", "eth0"],
-    };
-    let neighbours = client.run(words)?;
-    let text = neighbours
-        .lines()
-        .filter(|line| !line.starts_with("fe80"))
-        .find_map(|line| line.split("lladdr ").nth(1)?.split(' ').next())
-        .ok_or_else(|| format!("no router in {neighbours:?}"))?;
-    Ok(text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect::<Result<_, _>>()?)
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-fn pseudo(from: SocketAddr, to: SocketAddr, length: usize) -> Vec<u8> {
-    let mut bytes = [octets(from.ip()), octets(to.ip())].concat();
-    bytes.extend((length as u32).to_be_bytes());
-    bytes.extend([0, 0, 0, 17]);
-    bytes
-}
-
-fn sum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes
-        .chunks(2)
-        .map(|pair| {
-            u32::from(u16::from_be_bytes([
-                pair[0],
-                pair.get(1).copied().unwrap_or(0),
-            ]))
-        })
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }

@@ -90,6 +90,7 @@ counters! {
     FtpData, "ftp_data", Note, "A passive FTP data connection that was expected began.";
     FragmentForward, "fragment_forward", Note, "A later fragment of a packet went the way of the first.";
     FragmentDetour, "fragment_detour", Note, "A fragment that came before its first was given to the daemon to wait for it.";
+    CutDetour, "cut_detour", Note, "An IPv4 packet that was too long for its way, and may be fragmented, was given to the daemon, which does so.";
     TunnelUnchecked, "tunnel_unchecked", Note, "The outer checksum that a tunnel should have was left out: a super-packet, or one without a checksum of its own.";
     NeighbourUnknown, "neighbour_unknown", Note, "XDP left the packet to tc, since the next hop's address was not known.";
 }

@@ -6,7 +6,7 @@
 pub struct Ticket {
     /// [`Ticket::FRAGMENT`] or another reason.
     pub kind: u8,
-    /// The slot that the packet found.
+    /// The slot that the packet found; of a [`Ticket::CUT`] the bytes that its way takes.
     pub index: u32,
     /// That slot's generation.
     pub generation: u32,
@@ -17,6 +17,8 @@ impl Ticket {
     pub const FRAGMENT: u8 = 1;
     /// What an FTP control connection says.
     pub const FTP: u8 = 2;
+    /// IPv4 that is too long for its way and may be fragmented.
+    pub const CUT: u8 = 3;
 
     /// A unicast address of nobody's, and "RV".
     const MAGIC: u32 = 0x0056_5202;
@@ -42,4 +44,12 @@ impl Ticket {
             generation: words[2],
         })
     }
+}
+
+/// From which link addresses packets come back. They are nobody's, and say what was done.
+pub mod back {
+    /// The packet came back as one.
+    pub const WHOLE: [u8; 6] = [2, b'R', b'V', b'S', 0, 1];
+    /// It is one of the fragments that were made of it.
+    pub const CUT: [u8; 6] = [2, b'R', b'V', b'S', 0, 2];
 }

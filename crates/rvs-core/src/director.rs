@@ -119,12 +119,13 @@ fn begins<T: Tables>(tables: &T, flow: &Flow, service: u32) -> bool {
     sloppy || answers
 }
 
-/// Sends the ICMP error that a forwarding step asked for, or takes its action.
+/// Sends the ICMP error that a forwarding step asked for, has the packet cut, or takes its action.
 #[inline(always)]
 pub(crate) fn finish<P: Path>(path: &mut P, flow: &Flow, index: u32, outcome: u32) -> u32 {
     match outcome & 15 {
         Outcome::ANSWER_CLIENT => path.answer(flow, outcome >> 4, NONE),
         Outcome::ANSWER_SERVER => path.answer(flow, outcome >> 4, index),
+        Outcome::CUT => path.cut(flow, outcome >> 4),
         _ => outcome,
     }
 }
@@ -155,8 +156,8 @@ pub fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
         path.count(Counter::IcmpForward);
         return outcome;
     }
-    // No error is sent about an error (RFC 1122 section 3.2.2).
-    if outcome & 15 == Outcome::ANSWER_CLIENT {
+    // No error is sent about an error (RFC 1122 section 3.2.2), and errors are too short to be cut.
+    if matches!(outcome & 15, Outcome::ANSWER_CLIENT | Outcome::CUT) {
         drop(path, Counter::DropTooBig)
     } else {
         outcome

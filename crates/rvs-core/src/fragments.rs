@@ -154,6 +154,7 @@ fn later<P: Path>(path: &mut P, flow: &Flow, ours: bool) -> u32 {
             };
             drop(path, why)
         }
+        Outcome::CUT => path.cut(flow, outcome >> 4),
         _ => outcome,
     }
 }

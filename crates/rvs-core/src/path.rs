@@ -1,8 +1,8 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
 use crate::{
-    Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, crc32c, director, express,
-    forward, fragments, ftp, icmp, parse, persist, room, schedule, service, state,
+    Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, crc32c, detour, director,
+    express, forward, fragments, ftp, icmp, parse, persist, room, schedule, service, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -216,6 +216,11 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`icmp::answer`].
     fn answer(&mut self, flow: &Flow, what: u32, index: u32) -> u32 {
         icmp::answer(self, flow, what, index)
+    }
+
+    /// See [`detour::cut`].
+    fn cut(&mut self, flow: &Flow, room: u32) -> u32 {
+        detour::cut(self, flow, room)
     }
 
     /// See [`fragments::fragment`]. In the kernel this is another program, which does not come back.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   rvs_ingress ─► fragment without a note ─► device ─► thread: wait ────────────────┬─► device ─► rvs_ingress ─► server
+//!               ├► too long for its way ────► device ─► thread: cut ─────────────────┤
 //!               └► FTP's words ─────────────► device ─► thread: data connection, words ┘
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! holds packets up, nor a flood of fragments the API. Once a second it tells the kernel side that it
 //! is there; when that stops, nothing more is sent to it.
 
+mod cut;
 mod ftp;
 mod tap;
 mod waiting;
@@ -25,7 +27,7 @@ use std::{
 
 use aya::Ebpf;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rvs_abi::Ticket;
+use rvs_abi::{Ticket, detour::back};
 
 use crate::{
     OpenError, attach, kernel,
@@ -79,6 +81,7 @@ impl Detour {
             maps,
             ifindex,
             waiting: Waiting::default(),
+            identification: 0,
         };
         let told = Arc::clone(&stop);
         let thread = thread::Builder::new()
@@ -108,6 +111,8 @@ struct Work {
     maps: Maps,
     ifindex: u32,
     waiting: Waiting,
+    /// The identification of the last packet that was cut.
+    identification: u16,
 }
 
 impl Work {
@@ -187,14 +192,31 @@ impl Work {
             let Some(ticket) = ticket_of(&frame) else {
                 continue;
             };
-            let back = match ticket.kind {
+            let returned = match ticket.kind {
                 Ticket::FRAGMENT => self.waiting.hold(now, frame).err(),
+                Ticket::CUT => {
+                    self.cut(&frame, ticket.index);
+                    None
+                }
                 Ticket::FTP => ftp::handle(&mut self.maps, &self.object, ticket, frame),
                 _ => None,
             };
-            if let Some(frame) = back {
-                self.tap.send(frame);
+            if let Some(frame) = returned {
+                self.tap.send(frame, back::WHOLE);
             }
+        }
+    }
+
+    /// Gives the packet back in fragments of at most `room` bytes. The kernel side has read its headers, and sends
+    /// nothing that cannot be cut.
+    fn cut(&mut self, frame: &[u8], room: u32) {
+        self.identification = self.identification.wrapping_add(1);
+        let Some(fragments) = cut::cut(frame, room as usize, self.identification) else {
+            tracing::debug!(room, "a packet could not be cut");
+            return;
+        };
+        for fragment in fragments {
+            self.tap.send(fragment, back::CUT);
         }
     }
 
@@ -202,7 +224,7 @@ impl Work {
         let notes = &self.maps.fragments;
         let seen = |key: &_| notes.get(&crate::shared::Plain(*key), 0).is_ok();
         for frame in self.waiting.release(Instant::now(), seen) {
-            self.tap.send(frame);
+            self.tap.send(frame, back::WHOLE);
         }
     }
 }

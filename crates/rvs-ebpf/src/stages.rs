@@ -10,7 +10,7 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, director, forward,
+    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, detour, director, forward,
     fragments, ftp, icmp, parse, persist, room, schedule, service, state,
 };
 
@@ -196,6 +196,10 @@ impl Path for Skb {
         rvs_answer(self.context, flow, what, index)
     }
     #[inline(always)]
+    fn cut(&mut self, flow: &Flow, room: u32) -> u32 {
+        rvs_cut(self.context, flow, room)
+    }
+    #[inline(always)]
     fn fragment(&mut self, _flow: &Flow) -> u32 {
         maps::go_on(self.context, tail::FRAGMENT);
         director::drop(self, Counter::DropProgram)
@@ -301,6 +305,7 @@ packet_stage!(rvs_translate, forward::translate, index: u32, is_reply: u32);
 packet_stage!(rvs_follow, icmp::follow);
 packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
+packet_stage!(rvs_cut, detour::cut, room: u32);
 packet_stage!(rvs_answer, icmp::answer, what: u32, index: u32);
 table_stage!(rvs_is_ours, fragments::is_ours => u32, 0);
 packet_stage!(rvs_recall, recall);

@@ -1,5 +1,6 @@
 //! The table. One file a topic; names are sentences.
 
+mod cutting;
 mod forwarding;
 mod fragments;
 mod ftp;
@@ -34,6 +35,7 @@ pub fn cases() -> Vec<Case> {
         mtu::cases(),
         icmp::cases(),
         local::cases(),
+        cutting::cases(),
         fragments::cases(),
         ftp::cases(),
         refusals::cases(),

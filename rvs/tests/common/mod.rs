@@ -9,9 +9,11 @@
 
 mod cluster;
 mod director;
+mod fragments;
 
 pub(crate) use cluster::{Cluster, Forward, TRAFFIC};
 pub(crate) use director::{Director, RVS, text};
+pub(crate) use fragments::fragments;
 
 /// What a test returns.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;

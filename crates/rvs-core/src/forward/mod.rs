@@ -146,7 +146,7 @@ fn carry<P: Path>(
     }
     let room = hop.mtu.saturating_sub(overhead(server, Some(method)));
     if flow.largest > room {
-        return answer_client(icmp::too_big(room));
+        return too_long(path, flow, room, method, Outcome::ANSWER_CLIENT);
     }
     let done = match method {
         Method::Nat => translate(path) == WRITTEN,
@@ -259,7 +259,7 @@ pub fn returning<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
 
 /// What a forwarding step asks of [`crate::director`]: an [`Action`], or that an ICMP error be sent.
 /// In a number: the action, [`Outcome::ANSWER_CLIENT`] or [`Outcome::ANSWER_SERVER`] in the low four
-/// bits, and what [`icmp::answer`] is told above.
+/// bits, and what [`icmp::answer`] is told above; or [`Outcome::CUT`], and above it the bytes that the way takes.
 pub struct Outcome;
 
 impl Outcome {
@@ -267,6 +267,25 @@ impl Outcome {
     pub const ANSWER_CLIENT: u32 = 3;
     /// Tell the server.
     pub const ANSWER_SERVER: u32 = 4;
+    /// Send it in fragments.
+    pub const CUT: u32 = 5;
+}
+
+/// What becomes of a packet that is longer than the `room` bytes of its way: it is cut where that is allowed, else
+/// its sender, `whom`, is told. A tunnel allows it for all of IPv4 where path MTU discovery is off (IPVS:
+/// `ensure_mtu_is_adequate`).
+#[inline(always)]
+fn too_long<P: Path>(path: &P, flow: &Flow, room: u32, method: Method, whom: u32) -> u32 {
+    let may_cut = flow.flags & Flow::DONT_FRAGMENT == 0
+        || method == Method::Tunnel
+            && path
+                .settings()
+                .is_some_and(|settings| settings.flags.load() & Settings::PMTU_DISC == 0);
+    if may_cut && !flow.is_v6() {
+        Outcome::CUT | room << 4
+    } else {
+        whom | icmp::too_big(room) << 4
+    }
 }
 
 #[inline(always)]
@@ -302,7 +321,13 @@ fn way_to_client<P: Path>(
         return Err(answer_server(icmp::TTL));
     }
     if flow.largest > hop.mtu {
-        return Err(answer_server(icmp::too_big(hop.mtu)));
+        return Err(too_long(
+            path,
+            flow,
+            hop.mtu,
+            Method::Nat,
+            Outcome::ANSWER_SERVER,
+        ));
     }
     Ok(())
 }

@@ -27,11 +27,6 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 
         TTL => Counter::DropTtl,
         _ => Counter::AnswerUnreachable,
     };
-    // Who allows fragmenting does not expect an answer.
-    let due = kind != TOO_BIG || flow.is_v6() || flow.flags & Flow::DONT_FRAGMENT != 0;
-    if !due {
-        return drop(path, unanswered);
-    }
     if !allowed(path) {
         path.count(Counter::IcmpLimited);
         return if kind == TOO_BIG || kind == TTL {

@@ -74,15 +74,14 @@ impl Tap {
         self.buffer.get(..length).map(<[u8]>::to_vec)
     }
 
-    /// Sends a frame in, as if it had come to this device from outside. What the kernel has no room for is lost, as on
+    /// Sends a frame in, as if it had come to this device from outside, from the link address `from`. What the kernel has no room for is lost, as on
     /// any link.
-    pub(super) fn send(&mut self, mut frame: Vec<u8>) {
+    pub(super) fn send(&mut self, mut frame: Vec<u8>, from: [u8; 6]) {
         let Some(addresses) = frame.get_mut(..ETHERNET_BYTES - 2) else {
             return;
         };
         addresses[..6].copy_from_slice(&self.mac);
-        // From a link address of nobody's.
-        addresses[6..].copy_from_slice(&[2, b'R', b'V', b'S', 0, 1]);
+        addresses[6..].copy_from_slice(&from);
         if let Err(error) = self.file.write(&frame) {
             tracing::debug!(%error, "a packet could not be sent on");
         }
