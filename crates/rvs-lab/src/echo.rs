@@ -30,6 +30,17 @@ pub struct UdpEcho {
 impl UdpEcho {
     /// Starts the service on a host's port.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
+        Self::answering(host, port, |name, asked| {
+            Some([name.as_bytes(), b": ", asked].concat())
+        })
+    }
+
+    /// Starts a service that answers what `say` says of the host's name and the datagram; where that is nothing, not.
+    pub(crate) fn answering(
+        host: &Host,
+        port: u16,
+        say: fn(&str, &[u8]) -> Option<Vec<u8>>,
+    ) -> Result<Self> {
         let mut echo = Self {
             stopped: Arc::default(),
             threads: Vec::new(),
@@ -53,7 +64,7 @@ impl UdpEcho {
                 let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
                 while !stopped.load(Ordering::SeqCst) {
                     // Time-outs, and errors that ICMP brought for an earlier answer, change nothing.
-                    let _ = answer(&socket, &name, &mut buffer);
+                    let _ = answer(&socket, &name, &mut buffer, say);
                 }
             }));
         }
@@ -72,7 +83,12 @@ impl Drop for UdpEcho {
 
 /// Answers one datagram. The answer's source is set by hand: a host with a service's address on
 /// `lo` would otherwise choose the address of the interface.
-fn answer(socket: &Socket, name: &str, buffer: &mut [u8]) -> nix::Result<()> {
+fn answer(
+    socket: &Socket,
+    name: &str,
+    buffer: &mut [u8],
+    say: fn(&str, &[u8]) -> Option<Vec<u8>>,
+) -> nix::Result<()> {
     let mut space = cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(
@@ -104,11 +120,10 @@ fn answer(socket: &Socket, name: &str, buffer: &mut [u8]) -> nix::Result<()> {
         }
     }
     let payload = buffer.get(..length).unwrap_or_default();
-    let parts = [
-        IoSlice::new(name.as_bytes()),
-        IoSlice::new(b": "),
-        IoSlice::new(payload),
-    ];
+    let Some(said) = say(name, payload) else {
+        return Ok(());
+    };
+    let parts = [IoSlice::new(&said)];
     let control = match (&sources.0, &sources.1) {
         (Some(info), _) => vec![ControlMessage::Ipv4PacketInfo(info)],
         (None, Some(info)) => vec![ControlMessage::Ipv6PacketInfo(info)],
