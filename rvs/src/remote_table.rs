@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rvs_config::{
-    OwnTimeouts, Server, Service, ServiceKey, ServiceOptions, Thresholds, Timeouts, Timer,
+    Engine, OwnTimeouts, Server, Service, ServiceKey, ServiceOptions, Thresholds, Timeouts, Timer,
 };
 use rvs_control::client::Method;
 use rvs_control::client::{Client, ClientError};
@@ -256,7 +256,7 @@ fn connection_entry(connection: wire::Connection) -> ConnectionEntry {
         destination: connection.server,
         state: connection.state,
         expires: Duration::from_secs(connection.expires),
-        engine: None,
+        engine: connection.call.map(|call| (Engine::Sip.to_string(), call)),
     }
 }
 

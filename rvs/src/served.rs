@@ -84,5 +84,6 @@ pub(crate) fn connection(port: u16) -> Connection {
         packets: 12,
         template: false,
         mark: 0,
+        call: None,
     }
 }

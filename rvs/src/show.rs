@@ -274,6 +274,12 @@ pub(crate) fn counters(counters: &[Counter]) -> String {
 
 /// A line for each connection, and how many more there are.
 pub(crate) fn connections(connections: &Connections) -> String {
+    let mut all = connections.connections.iter();
+    let call = if all.any(|connection| connection.call.is_some()) {
+        "Call"
+    } else {
+        ""
+    };
     let mut grid = Grid::new([
         ("Protocol", Side::Left),
         ("Expire", Side::Right),
@@ -282,6 +288,7 @@ pub(crate) fn connections(connections: &Connections) -> String {
         ("Virtual", Side::Left),
         ("Destination", Side::Left),
         ("InPkts", Side::Right),
+        (call, Side::Left),
     ]);
     for connection in &connections.connections {
         grid.row([
@@ -296,6 +303,7 @@ pub(crate) fn connections(connections: &Connections) -> String {
             connection.service.to_string(),
             connection.server.to_string(),
             connection.packets.to_string(),
+            connection.call.clone().unwrap_or_default(),
         ]);
     }
     let shown = connections.connections.len() as u64;

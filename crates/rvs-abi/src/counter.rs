@@ -87,6 +87,9 @@ counters! {
     DropFtp, "drop_ftp", Drop, "What an FTP control connection says needs the daemon, which is away; it will be repeated.";
     DropSequence, "drop_sequence", Drop, "How the connection's sequence numbers are adjusted is no longer known.";
     FtpDetour, "ftp_detour", Note, "What an FTP control connection says named an address and was given to the daemon.";
+    DropNoCall, "drop_no_call", Drop, "A datagram for a service that is persistent by Call-ID, without a Call-ID that could be read.";
+    CallStarted, "call_started", Note, "A real server's SIP message of no known connection went out by its call.";
+    CallUnnamed, "call_unnamed", Note, "A call's template was made, but there was no room to keep its Call-ID for listings.";
     FtpData, "ftp_data", Note, "A passive FTP data connection that was expected began.";
     FragmentForward, "fragment_forward", Note, "A later fragment of a packet went the way of the first.";
     FragmentDetour, "fragment_detour", Note, "A fragment that came before its first was given to the daemon to wait for it.";

@@ -11,6 +11,7 @@
     allow(internal_features, reason = "the target's core has no atomics")
 )]
 
+pub mod call;
 pub mod cell;
 pub mod counter;
 pub mod detour;
@@ -25,6 +26,7 @@ pub mod settings;
 pub mod slot;
 pub mod sweep;
 
+pub use call::{Call, CallKey};
 pub use cell::{Word32, Word64};
 pub use counter::{COUNTERS, Counter, Verdict};
 pub use detour::Ticket;
@@ -57,6 +59,7 @@ pub const LAYOUT: u32 = {
         size_of::<Settings>() as u32,
         size_of::<ServerStats>() as u32,
         size_of::<Locality>() as u32,
+        size_of::<Call>() as u32,
         COUNTERS as u32,
     ];
     let mut hash = 0x811c_9dc5_u32;
@@ -98,6 +101,12 @@ pub mod protocol {
         protocol ^ 0x40
     }
 
+    /// The protocol number under which the connection table holds the templates of calls, which are found by a digest.
+    #[inline(always)]
+    pub const fn of_call(protocol: u8) -> u8 {
+        protocol ^ 0x60
+    }
+
     /// The protocol number under which the connection table holds connections of which the client's port is
     /// not known yet.
     #[inline(always)]
@@ -122,17 +131,20 @@ pub mod tail {
     pub const OPENED: u32 = 9;
     /// `rvs_ftp`.
     pub const FTP: u32 = 5;
+    /// `rvs_sip`.
+    pub const SIP: u32 = 10;
     /// How many places there are.
     pub const PROGRAMS: u32 = 16;
 
     /// The programs by name, each with its place.
-    pub const ALL: [(&str, u32); 6] = [
+    pub const ALL: [(&str, u32); 7] = [
         ("rvs_newcomer", NEWCOMER),
         ("rvs_persist", PERSIST),
         ("rvs_opened", OPENED),
         ("rvs_icmp_error", ICMP_ERROR),
         ("rvs_fragment", FRAGMENT),
         ("rvs_ftp", FTP),
+        ("rvs_sip", SIP),
     ];
 }
 

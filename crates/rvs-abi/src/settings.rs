@@ -246,6 +246,8 @@ impl Settings {
     pub const REUSE_FIN_WAIT: u32 = 1 << 20;
     /// `drop_entry` is in force.
     pub const DROP_ENTRY: u32 = 1 << 21;
+    /// Some service is persistent by Call-ID.
+    pub const HAS_SIP: u32 = 1 << 22;
     /// What is set where nothing else was said.
     pub const DEFAULTS: u32 = Self::EXPIRE_NODEST
         | Self::EXPIRE_QUIESCENT

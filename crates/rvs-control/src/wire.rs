@@ -199,6 +199,9 @@ pub struct Connection {
     /// The firewall mark that a template is of, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<u32>,
+    /// The Call-ID that a template of the persistence engine `sip` is of, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
 }
 
 /// A counter of the director's.
@@ -476,6 +479,7 @@ impl From<&forwarding::Connection> for Connection {
             packets: connection.packets,
             template: connection.template,
             mark: (connection.mark != 0).then_some(connection.mark),
+            call: connection.call.clone(),
         }
     }
 }

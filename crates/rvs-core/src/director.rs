@@ -13,7 +13,7 @@ use crate::{
     connection::{self, FULL, OPENED, RACE, REPLY_TAKEN},
     flow::tcp,
     forward::Outcome,
-    ftp, icmp, parse, service,
+    ftp, icmp, parse, service, sip,
     state::{CONTROL, HELD, SERVE, sctp::Event},
 };
 
@@ -84,7 +84,7 @@ fn welcome<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     }
     intent.service = path.service_of(flow);
     if intent.service == NONE {
-        return returning_or_pass(path, flow);
+        return returning_or_pass(path, flow, intent);
     }
     if !begins(path, flow, intent.service) {
         return stray(path, Counter::PassNoConnection);
@@ -179,9 +179,14 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if is_refused(path) {
         return drop(path, Counter::DropDefence);
     }
-    let persistent = path
+    let (persistent, by_call) = path
         .service(intent.service)
-        .is_some_and(|service| service.persistence.load() != 0);
+        .map_or((false, false), |service| {
+            (service.persistence.load() != 0, sip::is_of(service))
+        });
+    if persistent && by_call {
+        return path.sip(flow, intent);
+    }
     if persistent {
         return path.persist(flow, intent);
     }
@@ -291,7 +296,7 @@ fn join<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
 
 /// A packet for no virtual service: perhaps a server's direct reply that came through here.
 #[inline(always)]
-fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     // Services that are not known by one address and port may be those of any.
     let others = Settings::HAS_MARKS | Settings::HAS_ANY_PORT | Settings::HAS_FTP;
     let may_be = path
@@ -316,6 +321,20 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow) -> u32 {
             }
         }
     }
+    let sender = sip::sender(path, flow);
+    if sender != NONE {
+        intent.server = sender;
+        intent.service = path
+            .server(sender)
+            .map_or(NONE, |server| server.service.load());
+        return path.sip(flow, intent);
+    }
+    unclaimed(path, flow)
+}
+
+/// A packet that concerns no virtual service, though it may come from a server of one.
+#[inline(always)]
+pub(crate) fn unclaimed<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     let mut key = AddressKey {
         address: flow.source,
         protocol: flow.protocol,

@@ -44,6 +44,7 @@ pub mod restore;
 pub mod room;
 pub mod schedule;
 pub mod service;
+pub mod sip;
 pub mod state;
 pub mod sweep;
 pub mod tables;

@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, crc32c, detour, director,
-    express, forward, fragments, ftp, icmp, parse, persist, room, schedule, service, state,
+    express, forward, fragments, ftp, icmp, parse, persist, room, schedule, service, sip, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -41,6 +41,38 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`persist::persist`]. In the kernel this is another program, which does not come back.
     fn persist(&mut self, flow: &Flow, intent: &mut Intent) -> u32 {
         persist::persist(self, flow, intent, &mut Flow::default())
+    }
+
+    /// See [`sip::sip`]. In the kernel this is another program, which does not come back.
+    fn sip(&mut self, flow: &Flow, intent: &mut Intent) -> u32 {
+        let (mut key, mut turned) = (Flow::default(), Flow::default());
+        sip::sip(self, flow, intent, &mut key, &mut turned)
+    }
+
+    /// See [`sip::find_call`].
+    fn find_call(&self, flow: &Flow, service: u32) -> u64 {
+        sip::find_call(self, flow, service)
+    }
+
+    /// See [`sip::call_key`].
+    fn call_key(&self, flow: &Flow, service: u32, found: u64, key: &mut Flow) -> u32 {
+        sip::call_key(self, flow, service, found, key)
+    }
+
+    /// Keeps the call of which [`Path::call_key`] was asked last, as that of the template in slot `index`; 1, or 0 where
+    /// there is no room.
+    fn keep_call(&self, _key: &Flow, _index: u32) -> u32 {
+        1
+    }
+
+    /// See [`forward::reply_once`].
+    fn reply_once(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        forward::reply_once(self, flow, intent)
+    }
+
+    /// See [`forward::translate_back`].
+    fn translate_back(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        forward::translate_back(self, flow, intent)
     }
 
     /// See [`director::opened`]. In the kernel this is another program, which does not come back.

@@ -39,6 +39,18 @@ const ATTEMPTS: u32 = 2;
 #[inline(always)]
 pub fn persist<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent, key: &mut Flow) -> u32 {
     path.template_key(flow, intent.service, key);
+    by_template(path, flow, intent, key, |_, _, _| ())
+}
+
+/// [`persist`] with the template that `key` finds; `keep` is shown those that are made.
+#[inline(always)]
+pub(crate) fn by_template<P: Path>(
+    path: &mut P,
+    flow: &Flow,
+    intent: &mut Intent,
+    key: &Flow,
+    keep: impl Fn(&mut P, &Flow, u32),
+) -> u32 {
     let mut template = path.find(key);
     if template != NONE && path.use_template(key, template, intent.service) != USABLE {
         template = NONE;
@@ -48,17 +60,10 @@ pub fn persist<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent, key: &mu
         if intent.server == NONE {
             return director::nobody(path, flow);
         }
-        intent.state = State::TEMPLATE;
-        let outcome = path.insert(key, intent);
-        intent.state = 0;
-        match (outcome >> 32) as u32 {
-            OPENED => template = outcome as u32,
-            FULL => {
-                path.make_room(key, intent.server);
-                return drop(path, Counter::DropTableFull);
-            }
-            REPLY_TAKEN | RACE.. => return drop(path, Counter::DropInsertRace),
-        }
+        template = match make(path, intent, key, keep) {
+            Ok(made) => made,
+            Err(action) => return action,
+        };
     }
     if path.obey(flow, template, intent) == 0 {
         return drop(path, Counter::DropInsertRace);
@@ -87,6 +92,30 @@ pub fn persist<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent, key: &mu
     }
     // Another server would be another session.
     drop(path, Counter::DropReplyTaken)
+}
+
+/// Makes a template for the server that was chosen; or what becomes of the packet.
+#[inline(always)]
+pub(crate) fn make<P: Path>(
+    path: &mut P,
+    intent: &mut Intent,
+    key: &Flow,
+    keep: impl Fn(&mut P, &Flow, u32),
+) -> Result<u32, u32> {
+    intent.state = State::TEMPLATE;
+    let outcome = path.insert(key, intent);
+    intent.state = 0;
+    match (outcome >> 32) as u32 {
+        OPENED => {
+            keep(path, key, outcome as u32);
+            Ok(outcome as u32)
+        }
+        FULL => {
+            path.make_room(key, intent.server);
+            Err(drop(path, Counter::DropTableFull))
+        }
+        REPLY_TAKEN | RACE.. => Err(drop(path, Counter::DropInsertRace)),
+    }
 }
 
 /// Fills in what the template is found by; the result says nothing.

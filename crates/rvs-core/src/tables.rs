@@ -405,7 +405,7 @@ impl<T: Tables> Store<4, 7> for Connections6<'_, T> {
 }
 
 #[inline(always)]
-fn hash_key_of(settings: &Settings) -> HashKey {
+pub(crate) fn hash_key_of(settings: &Settings) -> HashKey {
     let word = |low: &Word32, high: &Word32| u64::from(low.load()) | u64::from(high.load()) << 32;
     HashKey {
         k0: word(&settings.hash_key[0], &settings.hash_key[1]),

@@ -128,6 +128,9 @@ impl Dataplane {
             }
         }
         self.weigh(key);
+        if former.persistence != options.persistence {
+            self.addresses_changed();
+        }
         Ok(())
     }
 

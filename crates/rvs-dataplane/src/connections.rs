@@ -10,7 +10,7 @@ use rvs_abi::{
 use rvs_config::Protocol;
 use rvs_table::tag;
 
-use crate::{Connection, dataplane::Dataplane, object::Maps, wire};
+use crate::{Connection, calls, dataplane::Dataplane, object::Maps, wire};
 
 /// How many slots make a slice: a few milliseconds' work, a few megabytes at most.
 const SLICE: u64 = 32 * 1024;
@@ -99,6 +99,7 @@ impl Dataplane {
 
     fn connection(&self, entry: &Entry, (now, ticks): (u32, u32)) -> Option<Connection> {
         let row = self.rows.servers.get(&entry.server)?;
+        let (entry, call) = calls::shown(&self.maps, entry);
         let state = State(entry.state);
         let own = self
             .maps
@@ -171,6 +172,7 @@ impl Dataplane {
             packets: entry.packets,
             template,
             mark,
+            call,
         })
     }
 }

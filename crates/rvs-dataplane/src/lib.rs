@@ -7,6 +7,7 @@
 //! (`rvs-core` does) and knows nothing of configuration files, sockets or users (`rvs-control` does).
 
 mod attach;
+mod calls;
 mod change;
 mod coalesce;
 mod connections;

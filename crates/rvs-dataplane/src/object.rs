@@ -16,9 +16,9 @@ use aya::{
     programs::{Program, ProgramError, ProgramFd, SchedClassifier, Xdp},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Device, FragmentKey, FragmentNote, Locality, LocalityKey, Rule, Sequence,
-    SequenceKey, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6, Word64,
-    rule::RULES, tail,
+    AddressKey, COUNTERS, Call, CallKey, Device, FragmentKey, FragmentNote, Locality, LocalityKey,
+    Rule, Sequence, SequenceKey, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
+    Word64, rule::RULES, tail,
 };
 use rvs_config::Director;
 use rvs_core::{Flow, Intent};
@@ -75,7 +75,7 @@ impl Sizes {
     }
 
     /// Name, key size, value size and entries of each map.
-    fn maps(self) -> [(&'static str, u32, u32, u32); 22] {
+    fn maps(self) -> [(&'static str, u32, u32, u32); 23] {
         let word = size_of::<u32>() as u32;
         let array = |name, value: usize, entries| (name, word, value as u32, entries);
         [
@@ -109,6 +109,12 @@ impl Sizes {
                 size_of::<LocalityKey>() as u32,
                 size_of::<Locality>() as u32,
                 rvs_abi::locality::LOCALITIES,
+            ),
+            (
+                "CALLS",
+                size_of::<CallKey>() as u32,
+                size_of::<Call>() as u32,
+                rvs_abi::call::CALLS,
             ),
             (
                 "SEQUENCES",
@@ -204,6 +210,7 @@ pub(crate) struct Maps {
     pub(crate) addresses: HashMap<MapData, Plain<AddressKey>, u32>,
     pub(crate) server_stats: PerCpuArray<MapData, Plain<ServerStats>>,
     pub(crate) counts: PerCpuArray<MapData, Plain<[u64; COUNTERS]>>,
+    pub(crate) calls: HashMap<MapData, Plain<CallKey>, Plain<Call>>,
     pub(crate) sequences: HashMap<MapData, Plain<SequenceKey>, Plain<Sequence>>,
     pub(crate) fragments: HashMap<MapData, Plain<FragmentKey>, Plain<FragmentNote>>,
 }
@@ -251,6 +258,7 @@ impl Maps {
             server_stats: PerCpuArray::try_from(Map::PerCpuArray(data("SERVER_STATS")?))
                 .map_err(wrong)?,
             counts: PerCpuArray::try_from(Map::PerCpuArray(data("COUNTS")?)).map_err(wrong)?,
+            calls: HashMap::try_from(Map::HashMap(data("CALLS")?)).map_err(wrong)?,
             sequences: HashMap::try_from(Map::LruHashMap(data("SEQUENCES")?)).map_err(wrong)?,
             fragments: HashMap::try_from(Map::LruHashMap(data("FRAGMENTS")?)).map_err(wrong)?,
         })

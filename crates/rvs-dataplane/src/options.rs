@@ -39,11 +39,6 @@ pub(crate) fn write(entry: &Entry, options: &ServiceOptions, family: Family, per
         },
     };
     entry.netmask.store(netmask);
-    if persistence.is_some_and(|persistence| persistence.engine.is_some()) {
-        tracing::warn!(
-            "persistence by Call-ID (sip) is not built yet: clients are told apart by their addresses"
-        );
-    }
     entry.engine.store(
         match persistence.and_then(|persistence| persistence.engine) {
             Some(Engine::Sip) => Entry::SIP,

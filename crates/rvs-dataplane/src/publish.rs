@@ -141,7 +141,12 @@ impl Dataplane {
     /// Brings the address index up to date.
     pub(crate) fn write_addresses(&mut self) -> Result<(), ChangeError> {
         let mut wanted: BTreeMap<Address, u32> = BTreeMap::new();
+        let mut by_call = false;
         for row in self.rows.services.values() {
+            by_call |= row
+                .options
+                .persistence
+                .is_some_and(|persistence| persistence.engine.is_some());
             let protocols: Vec<u8> = match row.key {
                 ServiceKey::Address(key) => vec![key.protocol().number()],
                 ServiceKey::Mark(_) => Protocol::ALL.map(Protocol::number).to_vec(),
@@ -198,7 +203,18 @@ impl Dataplane {
         self.addresses = wanted;
         self.addresses_due = None;
         self.addresses_at = Some(Instant::now());
+        // Only with the index does it concern packets.
+        self.set_flag(Settings::HAS_SIP, by_call);
         self.note_kinds()
+    }
+
+    fn set_flag(&self, bit: u32, on: bool) {
+        if let Some(settings) = self.maps.settings.get(0) {
+            let flags = settings.flags.load();
+            settings
+                .flags
+                .store(if on { flags | bit } else { flags & !bit });
+        }
     }
 
     /// Says which kinds of services there are, so that no packet looks for what there is not.

@@ -115,6 +115,10 @@ unsafe impl aya::Pod for Plain<rvs_abi::FragmentKey> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<rvs_abi::SequenceKey> {}
 // SAFETY: as above.
+unsafe impl aya::Pod for Plain<rvs_abi::CallKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<rvs_abi::Call> {}
+// SAFETY: as above.
 unsafe impl aya::Pod for Plain<rvs_abi::Sequence> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<rvs_abi::FragmentNote> {}

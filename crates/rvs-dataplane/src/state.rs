@@ -118,6 +118,8 @@ pub struct Connection {
     pub template: bool,
     /// A template of a service by firewall mark: the mark; else 0.
     pub mark: u32,
+    /// A template of the SIP engine: the Call-ID.
+    pub call: Option<String>,
 }
 
 /// How full the connection tables are, as last counted by the sweeper.

@@ -76,6 +76,7 @@ impl Dataplane {
         self.sweep.pass += 1;
         self.sweep.found = std::mem::take(&mut self.sweep.live);
         let pass = self.sweep.pass;
+        self.forget_calls();
         let free: Vec<u32> = self
             .rows
             .servers

@@ -35,6 +35,12 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
             .is_none_or(|settings| settings.flags.load() & Settings::SCHEDULE != 0)
     };
     new.set_scheduling(scheduling(old));
+    // Templates of calls are found by a digest under this key, of more than their slots have.
+    if let (Some(new), Some(old)) = (new.maps.settings.get(0), old.settings.get(0)) {
+        for (new, old) in new.hash_key.iter().zip(&old.hash_key) {
+            new.store(old.load());
+        }
+    }
     let rows = Rows::read(old);
     for row in rows.in_order() {
         // Oldest first, as they were added.
@@ -131,6 +137,7 @@ pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adopti
             controls.note(old, &new.maps, rank);
         }
     }
+    crate::calls::copy(&mut new.maps, old);
     crate::detour::copy_sequences(&mut new.maps, old);
     Ok(Adoption::Upgraded {
         connections,

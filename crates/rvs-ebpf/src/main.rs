@@ -1,7 +1,7 @@
 //! The kernel side: binds `rvs-core` to BPF contexts and maps. It decides nothing itself.
 //!
 //! Programs: `rvs_ingress` (tc, the whole way), which goes on by a tail call to `rvs_newcomer`,
-//! `rvs_icmp_error`, `rvs_fragment` and `rvs_ftp` (each verified for itself, with a stack of its own); `rvs_local`, the same for
+//! `rvs_icmp_error`, `rvs_fragment`, `rvs_ftp`, `rvs_persist`, `rvs_sip` and `rvs_opened` (each verified for itself, with a stack of its own); `rvs_local`, the same for
 //! what the host itself sends; both once more, as `..._l3`, for interfaces without link header; `rvs_express` (XDP, the express way),
 //! `rvs_decapsulate` (tc, on tunnel-mode real servers), and three that user space runs itself
 //! (`BPF_PROG_TEST_RUN`): `rvs_sweep`, `rvs_insert`, `rvs_clock`.
@@ -27,7 +27,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::Counter;
-use rvs_core::{Action, Flow, decapsulate, director, express, fragments, ftp, persist};
+use rvs_core::{Action, Flow, decapsulate, director, express, fragments, ftp, persist, sip};
 
 /// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
 /// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
@@ -113,7 +113,22 @@ pub fn rvs_persist(context: TcContext) -> i32 {
     verdict(persist::persist(&mut path, flow, intent, key))
 }
 
-/// The director, where `rvs_newcomer` or `rvs_persist` has decided.
+/// The director, where `rvs_newcomer` found a service that is persistent by Call-ID, or a message of a server of one.
+#[classifier]
+pub fn rvs_sip(context: TcContext) -> i32 {
+    let (Some(flow), Some(intent), Some(key), Some(turned)) = (
+        maps::flow(),
+        maps::intent(),
+        maps::cleared_key(),
+        maps::cleared_turned(),
+    ) else {
+        return NEXT;
+    };
+    let mut path = skb::Skb::of(context.skb.skb, flow);
+    verdict(sip::sip(&mut path, flow, intent, key, turned))
+}
+
+/// The director, where `rvs_newcomer`, `rvs_persist` or `rvs_sip` has decided.
 #[classifier]
 pub fn rvs_opened(context: TcContext) -> i32 {
     let (Some(flow), Some(intent)) = (maps::flow(), maps::intent()) else {

@@ -13,12 +13,13 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::{
-    AddressKey, COUNTERS, Counter, Device, FragmentKey, FragmentNote, Locality, LocalityKey, Rule,
-    Sequence, SequenceKey, Server, ServerStats, Service, ServiceKey, Settings, Slot4, Slot6,
-    Word32, Word64, device, locality, sweep::Insertion,
+    AddressKey, COUNTERS, Call, CallKey, Counter, Device, FragmentKey, FragmentNote, Locality,
+    LocalityKey, Rule, Sequence, SequenceKey, Server, ServerStats, Service, ServiceKey, Settings,
+    Slot4, Slot6, Word32, Word64, device, locality, sweep::Insertion,
 };
 use rvs_core::{
     Flow, Intent,
+    sip::text::{Letters, MESSAGE_MAX},
     tables::{Step, Traffic},
 };
 
@@ -70,6 +71,20 @@ static FRAGMENTS: LruHashMap<FragmentKey, FragmentNote> =
 #[map]
 static SEQUENCES: LruHashMap<SequenceKey, Sequence> =
     LruHashMap::with_max_entries(rvs_abi::sequence::SEQUENCES, 0);
+
+/// The calls of the SIP engine's templates, allocated as needed.
+#[map]
+static CALLS: HashMap<CallKey, Call> =
+    HashMap::with_max_entries(rvs_abi::call::CALLS, BPF_F_NO_PREALLOC);
+/// One that is being read, off the stack: see [`FLOW`].
+#[map]
+static NEW_CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
+/// The beginning of the message that it is read from.
+#[map]
+static MESSAGE: PerCpuArray<[u8; MESSAGE_MAX as usize]> = PerCpuArray::with_max_entries(1, 0);
+/// What a client would have sent to get a server's message for an answer: see [`FLOW`].
+#[map]
+static TURNED: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 
 /// The flow of the packet at hand, off the stack. Programs of one CPU do not interrupt each other
 /// where they use it: all run with softirqs off, and a packet that one sends on runs its next program after it.
@@ -160,6 +175,52 @@ pub fn cleared_key() -> Option<&'static mut Flow> {
     let key = unsafe { &mut *key };
     *key = Flow::default();
     Some(key)
+}
+
+#[inline(always)]
+pub fn cleared_turned() -> Option<&'static mut Flow> {
+    let flow = TURNED.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    let flow = unsafe { &mut *flow };
+    *flow = Flow::default();
+    Some(flow)
+}
+
+/// The call that is being read.
+#[inline(always)]
+pub fn call() -> Option<&'static mut Call> {
+    let call = NEW_CALL.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    Some(unsafe { &mut *call })
+}
+
+/// Keeps the call that was read; whether there was room.
+#[inline(always)]
+pub fn keep_call(key: &CallKey) -> bool {
+    call().is_some_and(|call| CALLS.insert(key, &*call, 0).is_ok())
+}
+
+/// Where a message is read into.
+#[inline(always)]
+pub fn message() -> Option<Message> {
+    MESSAGE.get_ptr_mut(0).map(|place| Message(place.cast()))
+}
+
+/// The beginning of a message.
+pub struct Message(pub *mut u8);
+
+impl Letters for Message {
+    /// Masked as in [`spill`].
+    #[inline(always)]
+    fn letter(&self, place: u32) -> u8 {
+        const _: () = assert!(MESSAGE_MAX == 4096);
+        let mut place = u64::from(place);
+        // SAFETY: arithmetic on a register; the place is below the map value's size.
+        unsafe {
+            asm!("{0} &= 4095", inout(reg) place);
+            *self.0.add(place as usize)
+        }
+    }
 }
 
 #[inline(always)]

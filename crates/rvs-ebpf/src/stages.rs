@@ -3,18 +3,19 @@
 //! `no_mangle`, `inline(never)` and `extern "C"` give a function global linkage in BTF. Its pointers
 //! may be null, says the verifier, so each is asked.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_fib_lookup as Fib},
-    helpers::generated::bpf_fib_lookup,
+    helpers::generated::{bpf_fib_lookup, bpf_skb_load_bytes},
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, detour, director, forward,
-    fragments, ftp, icmp, parse, persist, room, schedule, service, state,
+    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, detour, director,
+    forward, fragments, ftp, icmp, parse, persist, room, schedule, service, sip, state,
 };
 
-use rvs_abi::{Counter, tail};
+use rvs_abi::{CallKey, Counter, call::TEXT_WORDS, tail};
+use rvs_table::tag;
 
 use crate::{
     insertion,
@@ -44,6 +45,31 @@ impl Path for Skb {
     fn persist(&mut self, _flow: &Flow, _intent: &mut Intent) -> u32 {
         maps::go_on(self.context, tail::PERSIST);
         director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn sip(&mut self, _flow: &Flow, _intent: &mut Intent) -> u32 {
+        maps::go_on(self.context, tail::SIP);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn find_call(&self, flow: &Flow, service: u32) -> u64 {
+        rvs_find_call(self.context, flow, service)
+    }
+    #[inline(always)]
+    fn call_key(&self, flow: &Flow, service: u32, found: u64, key: &mut Flow) -> u32 {
+        rvs_call_key(self.context, flow, service, found, key)
+    }
+    #[inline(always)]
+    fn keep_call(&self, key: &Flow, index: u32) -> u32 {
+        rvs_keep_call(key, index)
+    }
+    #[inline(always)]
+    fn reply_once(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        rvs_reply_once(self.context, flow, intent)
+    }
+    #[inline(always)]
+    fn translate_back(&mut self, flow: &Flow, intent: &Intent) -> u32 {
+        rvs_translate_back(self.context, flow, intent)
     }
     #[inline(always)]
     fn opened(&mut self, _flow: &Flow, _intent: &Intent) -> u32 {
@@ -358,6 +384,111 @@ extern "C" fn rvs_translate_once(
             forward::translate_once(&mut Skb::of(skb, flow), flow, intent)
         }
         _ => 0,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_reply_once(skb: *mut __sk_buff, flow: *const Flow, intent: *const Intent) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), intent.as_ref()) } {
+        (Some(flow), Some(intent)) => forward::reply_once(&mut Skb::of(skb, flow), flow, intent),
+        _ => Action::Drop as u32,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_translate_back(
+    skb: *mut __sk_buff,
+    flow: *const Flow,
+    intent: *const Intent,
+) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), intent.as_ref()) } {
+        (Some(flow), Some(intent)) => {
+            forward::translate_back(&mut Skb::of(skb, flow), flow, intent)
+        }
+        _ => 0,
+    }
+}
+
+/// [`sip::find_call`], in a copy of the message's beginning: a helper call for each letter would cost more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_find_call(skb: *mut __sk_buff, flow: *const Flow, service: u32) -> u64 {
+    // SAFETY: as above.
+    let (Some(flow), Some(message)) = (unsafe { flow.as_ref() }, maps::message()) else {
+        return 0;
+    };
+    let (from, length) = sip::extent(&Skb::of(skb, flow), flow);
+    if !load(skb, from, message.0, length, 4095) {
+        return 0;
+    }
+    sip::find_in(&Maps, message, flow, service, length)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_call_key(
+    skb: *mut __sk_buff,
+    flow: *const Flow,
+    service: u32,
+    found: u64,
+    key: *mut Flow,
+) -> u32 {
+    // SAFETY: as above.
+    let (Some(flow), Some(key)) = (unsafe { (flow.as_ref(), key.as_mut()) }) else {
+        return 0;
+    };
+    let Some(call) = maps::call() else {
+        return 0;
+    };
+    call.length = found as u32;
+    call.text = [0; TEXT_WORDS];
+    let text = call.text.as_mut_ptr().cast();
+    if !load(skb, (found >> 32) as u32, text, call.length, 255) {
+        return 0;
+    }
+    sip::key_of(&Maps, flow, service, call, key)
+}
+
+/// Keeps the call of [`rvs_call_key`] for the template in slot `index`; 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_keep_call(key: *const Flow, index: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(key) = (unsafe { key.as_ref() }) else {
+        return 0;
+    };
+    let slot = if key.is_v6() {
+        maps::slot6(index).map(|slot| &slot.head)
+    } else {
+        maps::slot4(index).map(|slot| &slot.head)
+    };
+    let Some(head) = slot else {
+        return 0;
+    };
+    let generation = tag::generation(head.tag.load());
+    u32::from(maps::keep_call(&CallKey::new(
+        index, generation, key.family,
+    )))
+}
+
+/// Copies `length` bytes of the packet, from `offset` on, to `place`, where there is room for `mask` bytes and one;
+/// `mask` is a number of ones. Whether it could: not none, and not more.
+#[inline(always)]
+fn load(skb: *mut __sk_buff, offset: u32, place: *mut u8, length: u32, mask: u64) -> bool {
+    let last = length.wrapping_sub(1);
+    if u64::from(last) > mask {
+        return false;
+    }
+    let mut length = u64::from(last);
+    // The compiler knows that the mask changes nothing; the verifier has to see it, and that at least one is left.
+    // SAFETY: arithmetic on registers; the helper checks the packet's bounds, and writes no more than there is room for.
+    unsafe {
+        asm!("{0} &= {1}", "{0} += 1", inout(reg) length, in(reg) mask);
+        bpf_skb_load_bytes(skb.cast(), offset, place.cast(), length as u32) == 0
     }
 }
 

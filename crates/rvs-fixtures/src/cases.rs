@@ -15,6 +15,7 @@ mod refusals;
 mod schedulers;
 mod sctp;
 mod services;
+mod sip;
 mod states;
 mod tunnels;
 
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         knobs::cases(),
         persistence::cases(),
         sctp::cases(),
+        sip::cases(),
         tunnels::cases(),
         mtu::cases(),
         icmp::cases(),

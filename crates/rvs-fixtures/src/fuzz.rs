@@ -4,12 +4,14 @@
 mod frames;
 mod ftp;
 mod sctp;
+mod sip;
 mod table;
 mod text;
 
 pub use frames::{TunnelEnd, decapsulate, express_equals_director, frame};
 pub use ftp::ftp;
 pub use sctp::sctp;
+pub use sip::sip;
 pub use table::insertion;
 pub use text::config;
 
@@ -17,7 +19,7 @@ pub use text::config;
 pub type Body = fn(&[u8]);
 
 /// Every target, by its name.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("config", config),
     ("decapsulate", decapsulate),
     ("express_equals_director", express_equals_director),
@@ -25,6 +27,7 @@ pub const TARGETS: [(&str, Body); 7] = [
     ("ftp", ftp),
     ("insertion", insertion),
     ("sctp", sctp),
+    ("sip", sip),
 ];
 
 /// Bytes that decide things, one after the other; zeros when there are none left.

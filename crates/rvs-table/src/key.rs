@@ -117,6 +117,26 @@ pub fn half_siphash(number: u32, with: HashKey) -> u32 {
     sip.finish() as u32
 }
 
+/// SipHash-1-3 of words that are of one number each time, and are told from tables' keys by `kind` (not a protocol
+/// number, below 256), which takes the place of the length byte.
+#[inline(always)]
+pub fn digest<const N: usize, const M: usize>(
+    kind: u8,
+    first: [u64; N],
+    then: &[u64; M],
+    with: HashKey,
+) -> u64 {
+    let mut sip = Sip::new(with);
+    for word in first {
+        sip.block(word);
+    }
+    for word in then {
+        sip.block(*word);
+    }
+    sip.block(u64::from(kind) << 56);
+    sip.finish()
+}
+
 struct Sip {
     v0: u64,
     v1: u64,

@@ -44,7 +44,7 @@ pub mod tag;
 
 pub use find::{find, find_slot};
 pub use insert::{Check, Inserted, Place, Record, abandon, claim, insert, look_again, write};
-pub use key::{Hash, HashKey, Key, half_siphash};
+pub use key::{Hash, HashKey, Key, digest, half_siphash};
 pub use kill::{clear, kill, kill_connection, pair_of};
 
 use rvs_abi::{Role, Slot, Word32};

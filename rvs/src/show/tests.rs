@@ -73,3 +73,37 @@ fn strange_events_are_shown_as_well_as_can_be() {
         "1970-01-01T00:01:00Z a b y=[1]\n"
     );
 }
+
+#[test]
+fn templates_of_calls_show_them() {
+    let connection = rvs_control::wire::Connection {
+        protocol: rvs_config::Protocol::Udp,
+        client: ([0, 0, 0, 0], 0).into(),
+        service: ([10, 0, 0, 1], 5060).into(),
+        server: ([10, 1, 0, 1], 5060).into(),
+        state: "NONE".to_owned(),
+        expires: 59,
+        active: false,
+        packets: 1,
+        template: true,
+        mark: None,
+        call: Some("a84b4c76e66710@pc33.atlanta.example.com".to_owned()),
+    };
+    let other = rvs_control::wire::Connection {
+        template: false,
+        call: None,
+        ..connection.clone()
+    };
+    let list = |connections: Vec<_>| {
+        super::connections(&Connections {
+            total: connections.len() as u64,
+            connections,
+        })
+    };
+    insta::assert_snapshot!(list(vec![connection, other.clone()]), @r"
+    Protocol  Expire  State  Source     Virtual        Destination    InPkts  Call
+    udp        00:59  NONE   0.0.0.0:0  10.0.0.1:5060  10.1.0.1:5060       1  a84b4c76e66710@pc33.atlanta.example.com
+    udp        00:59  NONE   0.0.0.0:0  10.0.0.1:5060  10.1.0.1:5060       1
+    ");
+    assert!(!list(vec![other]).contains("Call"));
+}

@@ -226,6 +226,38 @@ pub fn reply<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
     path.transmit(&hop) as u32
 }
 
+/// Forwards a NAT server's datagram that makes no connection, as one of its service. The result is an [`Outcome`] as a
+/// number.
+#[inline(always)]
+pub fn reply_once<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
+    path.account(intent.server, Traffic::Connection);
+    if flow.is_local() {
+        if path.translate_back(flow, intent) != WRITTEN {
+            return drop(path, Counter::DropNoRoom);
+        }
+        return finish_local(path, flow, intent.server);
+    }
+    let mut hop = Hop {
+        mtu: flow.largest,
+        ..Hop::default()
+    };
+    let mut source = flow.source;
+    if reroutes(path)
+        && let Some(service) = path.service(intent.service)
+    {
+        source = core::array::from_fn(|i| service.address[i].load());
+    }
+    match way_to_client(path, flow, &source, &mut hop) {
+        Ok(()) => {}
+        Err(outcome) => return outcome,
+    }
+    if path.translate_back(flow, intent) != WRITTEN {
+        return drop(path, Counter::DropNoRoom);
+    }
+    path.account(intent.server, Traffic::Out(flow.packets, flow.bytes));
+    path.transmit(&hop) as u32
+}
+
 /// Forwards a direct-routing or tunnel server's packet, which already has the virtual address as
 /// its source, to the client. The kernel would take it for a martian. `index` is the request slot.
 /// The result is an [`Outcome`] as a number.
@@ -437,6 +469,21 @@ pub fn translate_once<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u3
         link: 0,
     };
     u32::from(nat::rewrite(path, flow, &rewrite, Side::Destination))
+}
+
+/// Rewrites a NAT server's datagram that belongs to no connection as one of its service; [`WRITTEN`] or 0.
+#[inline(always)]
+pub fn translate_back<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
+    let Some(service) = path.service(intent.service) else {
+        return 0;
+    };
+    let rewrite = Rewrite {
+        address: core::array::from_fn(|i| service.address[i].load()),
+        ports: service.key.load() & 0xffff | flow.ports & !0xffff,
+        server: intent.server,
+        link: 0,
+    };
+    u32::from(nat::rewrite(path, flow, &rewrite, Side::Source))
 }
 
 /// Bytes that a method puts before the packet.

@@ -10,13 +10,12 @@ use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("sip", "persistence by SIP's Call-ID", sip).missing("the SIP engine"),
+        Scenario::new("sip", "persistence by SIP's Call-ID", sip),
         Scenario::new(
             "sip-one-packet",
             "the same, one-packet scheduling",
             sip_one_packet,
-        )
-        .missing("the SIP engine"),
+        ),
     ]
 }
 

@@ -45,6 +45,7 @@ fn connection(port: u16) -> Connection {
         packets: 3,
         template: false,
         mark: 0,
+        call: None,
     }
 }
 
