@@ -102,9 +102,10 @@ pub(crate) fn make<P: Path>(
     key: &Flow,
     keep: impl Fn(&mut P, &Flow, u32),
 ) -> Result<u32, u32> {
+    let flags = intent.state;
     intent.state = State::TEMPLATE;
     let outcome = path.insert(key, intent);
-    intent.state = 0;
+    intent.state = flags;
     match (outcome >> 32) as u32 {
         OPENED => {
             keep(path, key, outcome as u32);
@@ -225,7 +226,7 @@ pub fn obey<T: Tables>(tables: &T, flow: &Flow, index: u32, intent: &mut Intent)
     intent.server = head.server.load();
     intent.control = index;
     intent.control_generation = tag::generation(seen);
-    intent.state = State::CONTROLLED;
+    intent.state |= State::CONTROLLED;
     // The server's own port only for the port that the service is known by.
     let port = flow.ports >> 16;
     let of = tables

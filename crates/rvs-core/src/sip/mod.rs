@@ -228,6 +228,8 @@ fn start<P: Path>(
     turned: &Flow,
 ) -> u32 {
     let server = intent.server;
+    // Of a packet of the director's own host: that is the server here, not the client.
+    intent.state = 0;
     let mut template = path.find(key);
     if template != NONE && path.use_template(key, template, intent.service) != USABLE {
         template = NONE;

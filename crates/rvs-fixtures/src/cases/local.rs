@@ -11,7 +11,8 @@ pub(super) fn cases() -> Vec<Case> {
         for protocol in [6, 17] {
             cases.push(server_here(family, protocol));
             for method in [Method::Nat, Method::Direct, Method::Tunnel] {
-                cases.push(client_here(family, protocol, method));
+                cases.push(client_here(family, protocol, method, 0));
+                cases.push(client_here(family, protocol, method, 300 * 250));
             }
             cases.push(both_here(family, protocol));
         }
@@ -60,13 +61,18 @@ fn server_here(family: Family, protocol: u8) -> Case {
     Case::new(name, &world, steps)
 }
 
-fn client_here(family: Family, protocol: u8, method: Method) -> Case {
+/// `persistence` in ticks; 0 is none.
+fn client_here(family: Family, protocol: u8, method: Method, persistence: u32) -> Case {
     let name = format!(
-        "{method:?} for a client on the director, {}, {}: the reply comes in on the loopback interface",
+        "{method:?} for a client on the director, {}, {}{}: the reply comes in on the loopback interface",
         family.name(),
-        name_of(protocol)
+        name_of(protocol),
+        if persistence == 0 { "" } else { ", persistent" }
     );
-    let world = one(family, protocol, method);
+    let mut world = one(family, protocol, method);
+    if persistence != 0 {
+        world = world.persistent(persistence);
+    }
     let opened = if protocol == 6 { (1, 0) } else { (0, 1) };
     let request = |packet: &Recipe| Step::request(packet, 0, &forwarded(packet, method, 0)).local();
     let reply = |flags| {
