@@ -68,6 +68,7 @@ impl Dataplane {
             published_at: None,
             sequence,
         });
+        self.addresses.service_changed(&self.rows, &key);
         for server in service.servers() {
             if let Err(error) = self.insert_server(&key, server, origin) {
                 self.take_service(&key);
@@ -81,12 +82,22 @@ impl Dataplane {
                 .map_err(|error| kernel_error("adding to the service index", &error))
         });
         self.addresses_changed();
-        if let Err(error) = done.and_then(|()| self.note_kinds()) {
+        let has_rules = !service.options().rules.is_empty();
+        let done = done.and_then(|()| {
+            if has_rules {
+                self.write_rules()
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = done {
             self.take_service(&key);
+            self.addresses_changed();
             // What there was before had room.
-            let _ = self.note_kinds();
+            let _ = self.write_rules();
             return Err(error);
         }
+        self.note_kinds();
         // Servers that came back from a service of the same address start anew.
         self.zero(Some(&key))
     }
@@ -109,11 +120,22 @@ impl Dataplane {
         let former = std::mem::replace(&mut row.options, options.clone());
         let index = row.index;
         let own_timeouts = !options.timeouts.is_empty();
+        let other_rules = former.rules != options.rules;
+        self.rows.options_changed(key);
         // A scheduler's table must be there before the scheduler, and may go after it.
-        if let Err(error) = self.publish(key).and_then(|()| self.note_kinds()) {
+        let done = self.publish(key);
+        let done = done.and_then(|()| {
+            if other_rules {
+                self.write_rules()
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = done {
             if let Some(row) = self.rows.service_mut(key) {
                 row.options = former;
             }
+            self.rows.options_changed(key);
             return Err(error);
         }
         if let Some(entry) = self.maps.services.get(index) {
@@ -128,20 +150,24 @@ impl Dataplane {
             }
         }
         self.weigh(key);
-        if former.persistence != options.persistence {
-            self.addresses_changed();
-        }
+        self.note_kinds();
         Ok(())
     }
 
     /// Removes a service and its servers.
     pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), ChangeError> {
-        if self.rows.service(key).is_none() {
+        let Some(row) = self.rows.service(key) else {
             return Err(ChangeError::NoSuchService(*key));
-        }
+        };
+        let had_rules = !row.options.rules.is_empty();
         self.take_service(key);
         self.addresses_changed();
-        self.note_kinds()
+        self.note_kinds();
+        if had_rules {
+            self.write_rules()
+        } else {
+            Ok(())
+        }
     }
 
     /// Adds a server to a service.
@@ -187,6 +213,7 @@ impl Dataplane {
             options::write_server(entry, server, own_timeouts);
             write_method(entry, server.method(), local);
         }
+        self.addresses.server_changed(&self.rows, index);
     }
 
     /// Removes a server from a service. Its connections end with their next packet, or with the sweep.
@@ -238,11 +265,13 @@ impl Dataplane {
             .keys()
             .filter_map(|key| key.ok().map(|key| key.0))
             .collect();
-        self.addresses = stale
-            .into_iter()
-            .map(|key| ((key.address, key.protocol, key.family, key.port), 0))
-            .collect();
-        self.write_addresses().map_err(|error| failed(&error))
+        self.addresses.found(stale.into_iter());
+        self.addresses.count_all(&self.rows);
+        self.write_addresses()
+            .and_then(|()| self.write_rules())
+            .map_err(|error| failed(&error))?;
+        self.note_kinds();
+        Ok(())
     }
 
     /// Makes a server, or revives one that was removed and still has connections; the list is not yet
@@ -332,6 +361,7 @@ impl Dataplane {
         if let Some(row) = self.rows.service_mut(key) {
             row.servers.insert(0, index);
         }
+        self.addresses.server_changed(&self.rows, index);
         Ok(index)
     }
 
@@ -376,6 +406,7 @@ impl Dataplane {
             }
             return Err(error);
         }
+        self.addresses.server_changed(&self.rows, index);
         self.addresses_changed();
         Ok(())
     }
@@ -391,6 +422,7 @@ impl Dataplane {
         if let Some(row) = self.rows.servers.get_mut(&index) {
             row.removed = Some(self.sweep.pass + 1);
         }
+        self.addresses.server_changed(&self.rows, index);
     }
 
     /// Removes a service from the kernel and from the rows.
@@ -409,6 +441,7 @@ impl Dataplane {
         let Some(row) = self.rows.remove_service(key) else {
             return;
         };
+        self.addresses.service_changed(&self.rows, key);
         self.waiting.remove(key);
         for (index, _) in self.rows.servers_of(key) {
             // The service's index may soon be another's.

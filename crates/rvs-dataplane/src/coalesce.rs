@@ -16,10 +16,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Lists of so many words may follow each other after [`PAUSE`]; longer ones wait longer. What was published before rests
 /// half a second, so that this bounds the room that the lists of one busy service take.
 const SHORT: u32 = 1024;
-/// Between two comparisons of the address index with what it ought to be.
-const ADDRESS_PAUSE: Duration = Duration::from_millis(50);
 /// After a publication that found no room.
-const RETRY: Duration = Duration::from_millis(100);
+pub(crate) const RETRY: Duration = Duration::from_millis(100);
 
 /// What the kernel does not know yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +62,7 @@ impl Dataplane {
         let fits = row.is_none_or(|row| {
             let table = self.recipe(row).map_or(0, |recipe| recipe.size());
             let words = row.servers.len() as u32 + table.div_ceil(4);
-            self.rows.regions.fits(row.region, words, MEMBERS)
+            self.rows.regions.fits(row.region, words)
         });
         if fits { Ok(()) } else { Err(no_room()) }
     }
@@ -74,7 +72,7 @@ impl Dataplane {
         let now = Instant::now();
         self.publish_until(now);
         let next = self.waiting.values().map(|waiting| waiting.due).min();
-        let addresses = self.addresses_due;
+        let addresses = self.addresses.retry;
         next.into_iter()
             .chain(addresses)
             .min()
@@ -87,7 +85,7 @@ impl Dataplane {
         for waiting in self.waiting.values_mut() {
             waiting.due = now;
         }
-        self.addresses_due = self.addresses_due.map(|_| now);
+        self.addresses.retry = self.addresses.retry.map(|_| now);
         self.publish_until(now);
     }
 
@@ -105,7 +103,9 @@ impl Dataplane {
                 self.waiting.insert(key, Waiting { due, need });
             }
         }
-        self.publish_addresses(now);
+        if self.addresses.retry.is_some_and(|due| due <= now) {
+            self.addresses_changed();
+        }
     }
 
     fn publish_one(&mut self, key: &ServiceKey, need: Need) -> Result<(), ChangeError> {
@@ -118,23 +118,6 @@ impl Dataplane {
             row.published_at = Some(Instant::now());
         }
         Ok(())
-    }
-
-    /// Brings the address index up to date now, or soon if it was just now.
-    pub(crate) fn addresses_changed(&mut self) {
-        let now = Instant::now();
-        let due = self.addresses_at.map_or(now, |at| at + ADDRESS_PAUSE);
-        self.addresses_due.get_or_insert(due);
-        self.publish_addresses(now);
-    }
-
-    fn publish_addresses(&mut self, now: Instant) {
-        if self.addresses_due.is_some_and(|due| due <= now)
-            && let Err(error) = self.write_addresses()
-        {
-            tracing::error!(%error, "the address index could not be written");
-            self.addresses_due = Some(now + RETRY);
-        }
     }
 }
 

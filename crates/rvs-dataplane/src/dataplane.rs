@@ -1,6 +1,6 @@
 //! The data plane of one director: opening, adopting, upgrading, attaching, ending.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use aya::Ebpf;
 use rvs_abi::Settings;
@@ -8,6 +8,7 @@ use rvs_config::{Attach, Compat, Director, Knobs, ServiceKey};
 
 use crate::{
     Adoption, OpenError,
+    addresses::Addresses,
     attach::{self, Interface},
     coalesce::Waiting,
     detour::Detour,
@@ -15,7 +16,6 @@ use crate::{
     localities::Rounds,
     object::{self, EXPRESS, INGRESS, INGRESS_L3, Maps, Pins, Sizes},
     programs,
-    publish::Address,
     rows::Rows,
     sweeper::Progress,
     upgrade,
@@ -41,11 +41,7 @@ pub struct Dataplane {
     pub(crate) local_clients: bool,
     pub(crate) local: crate::local::Attached,
     attach: Attach,
-    pub(crate) addresses: BTreeMap<Address, u32>,
-    /// When the address index is to be written.
-    pub(crate) addresses_due: Option<Instant>,
-    /// When the address index was last written.
-    pub(crate) addresses_at: Option<Instant>,
+    pub(crate) addresses: Addresses,
     /// Services of which the kernel does not know the newest list yet.
     pub(crate) waiting: BTreeMap<ServiceKey, Waiting>,
     pub(crate) sweep: Progress,
@@ -105,9 +101,7 @@ impl Dataplane {
             local_clients: director.local_clients,
             local: crate::local::Attached::default(),
             attach: director.attach,
-            addresses: BTreeMap::new(),
-            addresses_due: None,
-            addresses_at: None,
+            addresses: Addresses::default(),
             waiting: BTreeMap::new(),
             sweep: Progress::default(),
             localities: Rounds::default(),

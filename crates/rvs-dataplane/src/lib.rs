@@ -6,6 +6,7 @@
 //! ([`Dataplane::open`] does, where a director is there already). It decides nothing about packets
 //! (`rvs-core` does) and knows nothing of configuration files, sockets or users (`rvs-control` does).
 
+mod addresses;
 mod attach;
 mod calls;
 mod change;
@@ -27,6 +28,7 @@ mod observe;
 mod options;
 mod programs;
 mod publish;
+mod regions;
 mod rows;
 mod rules;
 mod shared;

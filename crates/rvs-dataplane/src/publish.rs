@@ -1,22 +1,14 @@
-//! Showing the data path what was changed: lists of servers, what schedulers need of them, and the
-//! addresses that concern the director. Each list is published by one word.
+//! Showing the data path what was changed: lists of servers, and what schedulers need of them. Each list is published
+//! by one word.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    time::Instant,
-};
+use std::collections::HashMap;
 
-use rvs_abi::{AddressKey, Server, Settings, service::address as meaning};
-use rvs_config::{Method, Protocol, Scheduler, ServiceKey};
+use rvs_abi::{Server, Settings};
+use rvs_config::{Scheduler, ServiceKey};
 
 use crate::{
-    ChangeError, change::kernel_error, coalesce::no_room, dataplane::Dataplane, object::MEMBERS,
-    rows::ServerRow, shared::Plain, tables::Recipe, wire,
+    ChangeError, coalesce::no_room, dataplane::Dataplane, rows::ServerRow, tables::Recipe,
 };
-
-/// Address, protocol, family and port, as in an [`AddressKey`], but with an order.
-pub(crate) type Address = ([u32; 4], u8, u8, u16);
 
 impl Dataplane {
     /// Whether the kernel's list of the service is the one that its servers give.
@@ -59,7 +51,7 @@ impl Dataplane {
         let region = self
             .rows
             .regions
-            .allocate((length, table), MEMBERS, version)
+            .allocate((length, table), version)
             .ok_or_else(no_room)?;
         for (place, index) in row.servers.iter().enumerate() {
             if let Some(word) = self.maps.members.get(region.offset + place as u32) {
@@ -138,103 +130,23 @@ impl Dataplane {
         }
     }
 
-    /// Brings the address index up to date.
-    pub(crate) fn write_addresses(&mut self) -> Result<(), ChangeError> {
-        let mut wanted: BTreeMap<Address, u32> = BTreeMap::new();
-        let mut by_call = false;
-        for row in self.rows.services.values() {
-            by_call |= row
-                .options
-                .persistence
-                .is_some_and(|persistence| persistence.engine.is_some());
-            let protocols: Vec<u8> = match row.key {
-                ServiceKey::Address(key) => vec![key.protocol().number()],
-                ServiceKey::Mark(_) => Protocol::ALL.map(Protocol::number).to_vec(),
-            };
-            let mut note = |address: IpAddr, port: u16, bits: u32| {
-                for protocol in &protocols {
-                    let key = wire::address_key(address, *protocol);
-                    *wanted
-                        .entry((key.address, key.protocol, key.family, port.to_be()))
-                        .or_insert(bits) |= bits & meaning::BITS;
-                }
-            };
-            if let Some(address) = row.key.address() {
-                note(address, 0, meaning::VIRTUAL);
-            }
-            for index in &row.servers {
-                let Some(server) = self.rows.servers.get(index) else {
-                    continue;
-                };
-                if server.server.method() == Method::Nat {
-                    let (address, port) = (server.server.address(), server.server.port());
-                    note(address, 0, meaning::NAT_SERVER);
-                    note(
-                        address,
-                        port,
-                        meaning::NAT_SERVER | index << meaning::SERVER_SHIFT,
-                    );
-                }
-            }
-        }
-        let key_of = |(address, protocol, family, port): Address| {
-            Plain(AddressKey {
-                address,
-                protocol,
-                family,
-                port,
-            })
-        };
-        for (key, bits) in &wanted {
-            if self.addresses.get(key) != Some(bits) {
-                self.maps
-                    .addresses
-                    .insert(key_of(*key), bits, 0)
-                    .map_err(|error| kernel_error("adding to the address index", &error))?;
-            }
-        }
-        for key in self
-            .addresses
-            .keys()
-            .filter(|key| !wanted.contains_key(key))
-        {
-            let _ = self.maps.addresses.remove(&key_of(*key));
-        }
-        self.addresses = wanted;
-        self.addresses_due = None;
-        self.addresses_at = Some(Instant::now());
-        // Only with the index does it concern packets.
-        self.set_flag(Settings::HAS_SIP, by_call);
-        self.note_kinds()
-    }
-
-    fn set_flag(&self, bit: u32, on: bool) {
-        if let Some(settings) = self.maps.settings.get(0) {
-            let flags = settings.flags.load();
-            settings
-                .flags
-                .store(if on { flags | bit } else { flags & !bit });
-        }
-    }
-
     /// Says which kinds of services there are, so that no packet looks for what there is not.
-    pub(crate) fn note_kinds(&mut self) -> Result<(), ChangeError> {
-        let rules = self.write_rules()?;
+    pub(crate) fn note_kinds(&self) {
         let Some(settings) = self.maps.settings.get(0) else {
-            return Ok(());
+            return;
         };
         let kinds = self.rows.kinds();
         let mut flags = settings.flags.load();
         for (bit, on) in [
-            (Settings::HAS_RULES, rules),
             (Settings::HAS_MARKS, kinds.marks > 0),
             (Settings::HAS_ANY_PORT, kinds.any_port > 0),
             (Settings::HAS_FTP, kinds.ftp > 0),
+            // Only with the address index, which is written before, does it concern packets.
+            (Settings::HAS_SIP, self.rows.any_by_call()),
         ] {
             flags = if on { flags | bit } else { flags & !bit };
         }
         settings.flags.store(flags);
-        Ok(())
     }
 }
 

@@ -10,7 +10,9 @@ use std::{
 use rvs_abi::{Server as Entry, Service as ServiceEntry, service::Region};
 use rvs_config::{Method, Protocol, Server, ServiceKey, ServiceOptions, Weight};
 
-use crate::{Origin, hops::Hop, object::Maps, options, rules, tables::Recipe, wire};
+use crate::{
+    Origin, hops::Hop, object::Maps, options, regions::Regions, rules, tables::Recipe, wire,
+};
 
 /// A service.
 #[derive(Clone, Debug)]
@@ -95,6 +97,10 @@ pub(crate) struct Rows {
     /// Indexes of services that are taken.
     taken: BTreeSet<u32>,
     names: BTreeMap<String, ServiceKey>,
+    /// Services with match rules, in the order in which they were added.
+    with_rules: BTreeSet<(u32, ServiceKey)>,
+    /// Services that tell clients apart by what a persistence engine reads.
+    by_call: BTreeSet<ServiceKey>,
     /// The servers of each service, removed ones included.
     of_service: BTreeMap<ServiceKey, BTreeSet<u32>>,
     /// The servers at each address, and at each address and port by service.
@@ -201,11 +207,46 @@ impl Rows {
         if let Some(name) = &row.name {
             self.names.insert(name.clone(), row.key);
         }
-        self.services.insert(row.key, row);
+        let key = row.key;
+        self.services.insert(key, row);
+        self.options_changed(&key);
+    }
+
+    /// The service's options are others than before.
+    pub(crate) fn options_changed(&mut self, key: &ServiceKey) {
+        let Some(row) = self.services.get(key) else {
+            return;
+        };
+        let place = (row.sequence, *key);
+        if row.options.rules.is_empty() {
+            self.with_rules.remove(&place);
+        } else {
+            self.with_rules.insert(place);
+        }
+        let engine = row.options.persistence.and_then(|p| p.engine);
+        if engine.is_some() {
+            self.by_call.insert(*key);
+        } else {
+            self.by_call.remove(key);
+        }
+    }
+
+    /// Whether a service has a persistence engine.
+    pub(crate) fn any_by_call(&self) -> bool {
+        !self.by_call.is_empty()
+    }
+
+    /// Services with match rules, in the order in which they were added.
+    pub(crate) fn with_rules(&self) -> impl Iterator<Item = &ServiceRow> {
+        self.with_rules
+            .iter()
+            .filter_map(|(_, key)| self.services.get(key))
     }
 
     pub(crate) fn remove_service(&mut self, key: &ServiceKey) -> Option<ServiceRow> {
         let row = self.services.remove(key)?;
+        self.with_rules.remove(&(row.sequence, *key));
+        self.by_call.remove(key);
         self.taken.remove(&row.index);
         self.kinds.remove(key);
         self.lowest_service = self.lowest_service.min(row.index);
@@ -357,78 +398,5 @@ fn origin_of(configured: bool) -> Origin {
         Origin::Configured
     } else {
         Origin::Runtime
-    }
-}
-
-/// Which parts of the members array are taken.
-#[derive(Debug, Default)]
-pub(crate) struct Regions {
-    /// Length by offset.
-    taken: BTreeMap<u32, u32>,
-    /// No longer published, but perhaps still read.
-    retired: Vec<(Region, Instant)>,
-}
-
-impl Regions {
-    /// Longer than any program run.
-    const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
-
-    fn take(&mut self, region: Region) {
-        if region.words() > 0 {
-            self.taken.insert(region.offset, region.words());
-        }
-    }
-
-    /// A free stretch for a list of `length` and a table of `table` entries, in an array of `limit` words.
-    pub(crate) fn allocate(
-        &mut self,
-        (length, table): (u32, u32),
-        limit: u32,
-        version: u32,
-    ) -> Option<Region> {
-        let region = |offset| Region {
-            offset,
-            length,
-            table,
-            version,
-        };
-        let words = region(0).words();
-        let now = Instant::now();
-        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retired)
-            .into_iter()
-            .partition(|(_, at): &(Region, Instant)| now - *at > Self::GRACE);
-        self.retired = kept;
-        for (region, _) in old {
-            self.taken.remove(&region.offset);
-        }
-        if words == 0 {
-            return Some(region(0));
-        }
-        let mut offset = 0;
-        for (start, taken) in &self.taken {
-            if start - offset >= words {
-                break;
-            }
-            offset = start + taken;
-        }
-        if offset.checked_add(words)? > limit {
-            return None;
-        }
-        self.taken.insert(offset, words);
-        Some(region(offset))
-    }
-
-    /// Whether a region of `words` would find room in the place of another, once what is retired is free.
-    pub(crate) fn fits(&self, own: Region, words: u32, limit: u32) -> bool {
-        let retired = self.retired.iter().map(|(region, _)| region.words());
-        let others = self.taken.values().sum::<u32>() - retired.sum::<u32>() - own.words();
-        others.saturating_add(words) <= limit
-    }
-
-    /// The region is no longer published.
-    pub(crate) fn retire(&mut self, region: Region) {
-        if region.words() > 0 {
-            self.retired.push((region, Instant::now()));
-        }
     }
 }

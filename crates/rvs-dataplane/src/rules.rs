@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rvs_abi::{
-    Rule,
+    Rule, Settings,
     rule::{self, RULES},
 };
 use rvs_config::{MatchRule, Protocol, ServiceKey};
@@ -11,15 +11,11 @@ use rvs_config::{MatchRule, Protocol, ServiceKey};
 use crate::{ChangeError, dataplane::Dataplane, object::Maps, wire};
 
 impl Dataplane {
-    /// Publishes the rules of all services, in the order in which these were added; says whether there are any.
-    pub(crate) fn write_rules(&mut self) -> Result<bool, ChangeError> {
-        if self.rows.kinds().marks == 0 && self.has_no_rules() {
-            return Ok(false);
-        }
-        let mut services: Vec<_> = self.rows.services.values().collect();
-        services.sort_by_key(|row| row.sequence);
-        let wanted: Vec<[u32; 11]> = services
-            .into_iter()
+    /// Publishes the rules of all services, in the order in which these were added.
+    pub(crate) fn write_rules(&self) -> Result<(), ChangeError> {
+        let wanted: Vec<[u32; 11]> = self
+            .rows
+            .with_rules()
             .flat_map(|row| row.options.rules.iter().map(|rule| words(rule, &row.key)))
             .collect();
         let count = u32::try_from(wanted.len())
@@ -30,7 +26,7 @@ impl Dataplane {
                 limit: RULES.into(),
             })?;
         let Some(settings) = self.maps.settings.get(0) else {
-            return Ok(false);
+            return Ok(());
         };
         let (offset, found) = rule::of_list(settings.rules.load());
         let same = found == count
@@ -49,12 +45,10 @@ impl Dataplane {
             // No program reads the former list any more when the next change writes there.
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        Ok(count > 0)
-    }
-
-    fn has_no_rules(&self) -> bool {
-        let settings = self.maps.settings.get(0);
-        settings.is_none_or(|settings| rule::of_list(settings.rules.load()).1 == 0)
+        let others = settings.flags.load() & !Settings::HAS_RULES;
+        let there = if count > 0 { Settings::HAS_RULES } else { 0 };
+        settings.flags.store(others | there);
+        Ok(())
     }
 }
 

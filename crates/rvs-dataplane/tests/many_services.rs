@@ -1,0 +1,134 @@
+//! As many services as a director takes: adding, changing and removing one costs the same among all of them as alone.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::{Duration, Instant},
+};
+
+use rvs_config::{
+    Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
+};
+use rvs_dataplane::{Dataplane, Origin};
+use rvs_lab::{Lab, Topology};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+const SERVICES: u32 = 16_384;
+const SERVERS: u32 = 3;
+/// Services that are compared.
+const SOME: u32 = 1024;
+
+fn key(number: u32) -> ServiceKey {
+    let vip = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number);
+    format!("tcp://{vip}:80").parse().expect("a service")
+}
+
+fn server(service: u32, number: u32) -> Server {
+    // Each address serves many services, as in a real cluster.
+    let address =
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 0)) + (service % 64) * 8 + number);
+    let port = 1024 + (service / 64) as u16;
+    Server::new(IpAddr::V4(address), port, Method::Nat, Weight::default()).expect("a server")
+}
+
+fn service(number: u32) -> Outcome<Service> {
+    let servers = (0..SERVERS).map(|i| server(number, i));
+    Ok(Service::new(key(number), ServiceOptions::new(Scheduler::Wlc))?.with_servers(servers)?)
+}
+
+#[test]
+fn the_last_service_costs_what_the_first_did() -> Outcome {
+    let lab = Lab::new()?;
+    let topology = Topology::new(&lab)?;
+    let interfaces = ["eth0", "eth1"].map(|name| name.parse().expect("an interface name"));
+    let name = format!("many-{}", std::process::id());
+    let settings = Director::new(name.parse()?, interfaces.to_vec());
+    let (mut dataplane, _) = topology
+        .director
+        .in_namespace(|| Dataplane::open(&settings))??;
+    let outcome = catch_unwind(AssertUnwindSafe(|| many(&mut dataplane)));
+    topology.director.in_namespace(|| dataplane.detach())??;
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn many(dataplane: &mut Dataplane) -> Outcome {
+    let mut took = Vec::new();
+    let begin = Instant::now();
+    for first in (0..SERVICES).step_by(SOME as usize) {
+        took.push(time(first..first + SOME, |number| {
+            dataplane.add_service(&service(number)?, Origin::Runtime)?;
+            Ok(())
+        })?);
+    }
+    eprintln!(
+        "{SERVICES} services added in {:?}: {took:?}",
+        begin.elapsed()
+    );
+    assert!(
+        dataplane
+            .add_service(&service(SERVICES)?, Origin::Runtime)
+            .is_err()
+    );
+    grows_not("adding a service", took[1], took[took.len() - 1]);
+
+    // Another server for each, and away with it: among all, and later among few.
+    let mut changes = |numbers: std::ops::Range<u32>| {
+        time(numbers, |number| {
+            let extra = Server::new(
+                IpAddr::from([10, 2, 0, 1]),
+                1024 + number as u16,
+                Method::Nat,
+                Weight::default(),
+            )?;
+            dataplane.add_server(&key(number), &extra, Origin::Runtime)?;
+            dataplane.publish_due();
+            dataplane.remove_server(&key(number), extra.socket_addr())?;
+            dataplane.publish_due();
+            Ok(())
+        })
+    };
+    let among_all = changes(0..SOME)?;
+    dataplane.publish_all();
+
+    let mut took = Vec::new();
+    for first in (SOME..SERVICES).step_by(SOME as usize) {
+        took.push(time(first..first + SOME, |number| {
+            dataplane.remove_service(&key(number))?;
+            Ok(())
+        })?);
+    }
+    eprintln!("removed: {took:?}");
+    grows_not("removing a service", took[took.len() - 1], took[0]);
+    let among_few = time(0..SOME, |number| {
+        let extra: SocketAddr = ([10, 2, 0, 2], 1024 + number as u16).into();
+        let extra = Server::new(extra.ip(), extra.port(), Method::Nat, Weight::default())?;
+        dataplane.add_server(&key(number), &extra, Origin::Runtime)?;
+        dataplane.publish_due();
+        dataplane.remove_server(&key(number), extra.socket_addr())?;
+        dataplane.publish_due();
+        Ok(())
+    })?;
+    eprintln!("servers changed: {among_all:?} among all, {among_few:?} among few");
+    grows_not("changing a list", among_few, among_all);
+    Ok(())
+}
+
+fn time(
+    numbers: impl Iterator<Item = u32>,
+    mut each: impl FnMut(u32) -> Outcome,
+) -> Outcome<Duration> {
+    let begin = Instant::now();
+    for number in numbers {
+        each(number)?;
+    }
+    Ok(begin.elapsed())
+}
+
+/// What walks through all services would take sixteen times as long.
+fn grows_not(what: &str, among_few: Duration, among_all: Duration) {
+    assert!(
+        among_all < among_few * 4,
+        "{what}: {among_all:?} among all, {among_few:?} among few"
+    );
+}
