@@ -54,6 +54,12 @@ pub(crate) enum Command {
     Doctor(crate::doctor::Args),
     /// Watch services, servers and moving counters
     Top(crate::top::Args),
+    /// Print what a shell needs to complete these commands
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: crate::completions::Shell,
+    },
     #[command(flatten)]
     Ask(Ask),
 }

@@ -6,6 +6,7 @@
 mod check;
 mod cli;
 mod commands;
+mod completions;
 mod daemon;
 mod doctor;
 mod ipvsadm;
@@ -59,6 +60,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
         cli::Command::IpvsadmRestore(words) => front_end(ipvsadm::Tool::Restore, words, &selection),
         cli::Command::Realserver(args) => realserver::run(&args),
         cli::Command::Doctor(args) => doctor::run(&args),
+        cli::Command::Completions { shell } => completions::run(shell),
         cli::Command::Top(args) => top::run(&args, &selection, form),
         cli::Command::Ask(command) => commands::run(&command, &selection, form),
     }
