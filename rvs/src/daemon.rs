@@ -68,12 +68,14 @@ async fn serve(director: Director, mut place: Place, listener: UnixListener) -> 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (handle, thread) = actor::spawn(director)?;
+    let ways = plane::find_next_hops(&handle).await?;
     let _hops = plane::keep_next_hops(&handle).await?;
     let (stop, mut stops) = mpsc::channel(1);
     let (end, ended) = watch::channel(false);
     let context = api::Context {
         director: handle.clone(),
         stop,
+        ways: Some(ways),
     };
     let mut servers = JoinSet::new();
     servers.spawn(api::serve(listener, context.clone(), ended.clone()));

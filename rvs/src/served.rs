@@ -54,7 +54,11 @@ impl Served {
         let (director, _thread) = actor::spawn(director).expect("spawned");
         let (stop, stops) = mpsc::channel(1);
         let (end, ended) = watch::channel(false);
-        let context = api::Context { director, stop };
+        let context = api::Context {
+            director,
+            stop,
+            ways: None,
+        };
         runtime.spawn(async move {
             let _place = place;
             api::serve(listener, context, ended).await

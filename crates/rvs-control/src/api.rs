@@ -34,6 +34,8 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::actor::Handle;
+use crate::director::{Director, RequestError};
+use crate::forwarding::Asker;
 use crate::wire;
 use answer::Refused;
 
@@ -47,6 +49,30 @@ pub struct Context {
     pub director: Handle,
     /// Where a request to stop goes.
     pub stop: mpsc::Sender<wire::Stop>,
+    /// Who knows the ways to servers, if anybody does.
+    pub ways: Option<Asker>,
+}
+
+impl Context {
+    /// Lets the director change something. Whoever is answered may rely on it: the ways to servers that it brought
+    /// were asked for.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Director) -> Result<T, RequestError> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let asked = self.director.ask(|director| {
+            let done = change(director);
+            (done, director.take_new_addresses())
+        });
+        let (done, addresses) = asked.await?;
+        if let Some(asker) = self.ways.as_ref().filter(|_| !addresses.is_empty()) {
+            let ways = asker.ways(&addresses).await;
+            self.director
+                .ask(move |director| director.add_hops(&ways))
+                .await?;
+        }
+        Ok(done?)
+    }
 }
 
 /// All paths.

@@ -8,7 +8,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -42,6 +42,10 @@ pub struct Director {
     rates: Estimator,
     events: Events,
     defences: wire::Defences,
+    /// The servers' addresses whose ways were asked for.
+    asked: BTreeSet<IpAddr>,
+    /// Those that came since, with servers.
+    unasked: BTreeSet<IpAddr>,
 }
 
 impl Director {
@@ -65,6 +69,8 @@ impl Director {
             rates: Estimator::new(&[], Stats::default()),
             events: Events::new(),
             defences: wire::Defences::default(),
+            asked: BTreeSet::new(),
+            unasked: BTreeSet::new(),
         };
         let adoption = adoption.into();
         director.note(What::Started { adoption });
@@ -226,9 +232,23 @@ impl Director {
         self.forwarding.server_addresses()
     }
 
-    /// Takes in the ways to the servers.
+    /// Takes in the ways to all servers.
     pub fn apply_hops(&mut self, hops: &[(IpAddr, Option<Hop>)]) {
+        self.asked.clear();
+        self.add_hops(hops);
+    }
+
+    /// Takes in the ways to some servers.
+    pub fn add_hops(&mut self, hops: &[(IpAddr, Option<Hop>)]) {
+        self.asked.extend(hops.iter().map(|(address, _)| *address));
         self.forwarding.apply_hops(hops);
+    }
+
+    /// The addresses of servers that were added since this was asked last and to which no way was looked for.
+    pub fn take_new_addresses(&mut self) -> Vec<IpAddr> {
+        let mut addresses = std::mem::take(&mut self.unasked);
+        addresses.retain(|address| !self.asked.contains(address));
+        addresses.into_iter().collect()
     }
 
     /// The timeouts that hold.
@@ -472,6 +492,8 @@ impl Director {
         for what in plan.iter().flat_map(What::of) {
             self.note(what);
         }
+        self.unasked
+            .extend(plan.iter().flat_map(Change::new_addresses));
         Ok(plan.len())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rvs_config::{Compat, Knobs, Server, Service, ServiceKey, ServiceOptions, Timeouts};
 
 use rvs_dataplane::Dataplane;
-pub use rvs_dataplane::hops::Hop;
+pub use rvs_dataplane::hops::{Asker, Hop};
 pub use rvs_dataplane::{
     Adoption, ChangeError, Connection, InterfaceState, OpenError, Origin, ServerState,
     ServiceState, Stats, TableState, Tick, Totals,

@@ -7,7 +7,7 @@
 //! without one.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rvs_config::{MAX_SERVERS, Server, Service, ServiceKey, ServiceOptions, Services};
 
@@ -53,6 +53,19 @@ impl Change {
             Change::SetServer { key, server } => to.set_server(key, server),
             Change::RemoveServer { key, server } => to.remove_server(key, *server),
         }
+    }
+
+    /// The addresses of the servers that it adds.
+    pub fn new_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let servers = match self {
+            Change::AddService { service, .. } => service.servers(),
+            Change::AddServer { server, .. } => std::slice::from_ref(server),
+            Change::SetOptions { .. }
+            | Change::RemoveService { .. }
+            | Change::SetServer { .. }
+            | Change::RemoveServer { .. } => &[],
+        };
+        servers.iter().map(Server::address)
     }
 
     /// The steps that undo it, where `before` is how things were.

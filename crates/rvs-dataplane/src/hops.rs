@@ -2,7 +2,7 @@
 //! routing and neighbour tables have them. XDP needs the hardware addresses, tc the rest.
 //!
 //! [`resolve`] asks once; a [`Keeper`] asks every second, and at once when the kernel says that
-//! routes, links or neighbours changed. Both only read, but for one thing: a neighbour that is not
+//! routes, links or neighbours changed; an [`Asker`] asks for who waits. All only read, but for one thing: a neighbour that is not
 //! known, or not confirmed lately, is asked for (`NTF_USE`), because frames that XDP sends do not
 //! pass the kernel's neighbour code, which would otherwise never notice that a server's hardware
 //! address changed.
@@ -11,9 +11,11 @@
 //! its own without marks, ports and device, in the main table or, for packets that come in by an
 //! interface of a VRF, in the VRF's. It does not write to the data plane's maps either.
 
+mod asker;
 mod keeper;
 mod lookup;
 
+pub use asker::Asker;
 pub use keeper::Keeper;
 pub use lookup::{HopError, resolve, resolve_from};
 

@@ -50,6 +50,8 @@ pub enum Hops {
     NoNeighbour,
     /// Nothing: the route is asked for.
     Nothing,
+    /// Nothing, nor which address of the director's own it takes.
+    Unasked,
     /// As `Known`, but the link address is out of date.
     Stale,
     /// The server is on the director itself.
@@ -437,7 +439,12 @@ fn add_service(memory: &mut Memory, number: u32, spec: &ServiceSpec, surrounding
             Family::V4
         };
         let address = place::words(family.server(server.host));
-        Candidate::new(address, server.port, position as u16, server.weight)
+        // Where the last weight counts that was not 0, a quiesced server had one.
+        let weight = match server.weight {
+            0 if !exact || spec.scheduler == Scheduler::Mh => 3,
+            weight => weight,
+        };
+        Candidate::new(address, server.port, position as u16, weight)
     };
     let mut candidates: Vec<_> = spec.servers.iter().enumerate().map(candidate).collect();
     let mut entries = vec![0; region.table as usize];
@@ -456,7 +463,9 @@ fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundi
     server.tunnel.store(spec.tunnel);
     store(&server.address, family.server(spec.host));
     store(&server.hop_address, family.server(spec.host));
-    store(&server.own_address, family.own());
+    if spec.hops != Hops::Unasked {
+        store(&server.own_address, family.own());
+    }
     let version = match family {
         Family::V4 => 4,
         Family::V6 => 6,
@@ -475,7 +484,7 @@ fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundi
     if spec.hops == Hops::Here {
         server.hop_ifindex.store(LOOPBACK);
         server.hop_mtu.store(65536);
-    } else if spec.hops != Hops::Nothing {
+    } else if !matches!(spec.hops, Hops::Nothing | Hops::Unasked) {
         server.hop_ifindex.store(around.lan);
         server.hop_mtu.store(spec.mtu);
     }

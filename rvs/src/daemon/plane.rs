@@ -11,7 +11,7 @@ use rvs_config::Director;
 use rvs_control::actor::Handle;
 use rvs_control::forwarding::{Adoption, Forwarding};
 use rvs_dataplane::Dataplane;
-use rvs_dataplane::hops::Keeper;
+use rvs_dataplane::hops::{Asker, Keeper};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
@@ -67,6 +67,26 @@ impl Drop for NextHops {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Finds the ways to the servers that there are, and returns who finds those of later ones for who waits for them.
+pub(super) async fn find_next_hops(director: &Handle) -> anyhow::Result<Asker> {
+    let (addresses, interface) = director
+        .ask(|director| {
+            let interface = director.settings().interfaces.first();
+            (
+                director.server_addresses(),
+                interface.map(|name| name.as_str().to_owned()),
+            )
+        })
+        .await?;
+    let asker =
+        Asker::open(interface).context("cannot ask for the routes to the real servers")?;
+    let ways = asker.ways(&addresses).await;
+    director
+        .ask(move |director| director.add_hops(&ways))
+        .await?;
+    Ok(asker)
 }
 
 /// Keeps the ways to the real servers known for as long as what it returns lives: as packets go that come in by the

@@ -18,9 +18,8 @@ pub(super) async fn add_service(
     Body(service): Body<Service>,
 ) -> Created<wire::Service> {
     let added = context
-        .director
-        .ask(move |director| director.add_service(service))
-        .await??;
+        .change(move |director| director.add_service(service))
+        .await?;
     Ok(created(added))
 }
 
@@ -59,9 +58,8 @@ pub(super) async fn add_server(
 ) -> Created<wire::Server> {
     let server = input::server(key, &notation)?;
     let added = context
-        .director
-        .ask(move |director| director.add_server(key, server))
-        .await??;
+        .change(move |director| director.add_server(key, server))
+        .await?;
     Ok(created(added))
 }
 
@@ -176,7 +174,7 @@ pub(super) async fn set_scheduling(
 }
 
 pub(super) async fn reload(State(context): State<Context>) -> Answer<Done> {
-    let changes = context.director.ask(|director| director.reload()).await??;
+    let changes = context.change(|director| director.reload()).await?;
     Ok(Json(Done { changes }))
 }
 

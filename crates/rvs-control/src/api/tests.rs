@@ -76,6 +76,7 @@ impl Served {
         let context = Context {
             director: director.clone(),
             stop,
+            ways: None,
         };
         tokio::spawn(async move {
             let _place = place;

@@ -1,6 +1,6 @@
 //! Starts that fail, plans that fail half-way, and what is kept.
 
-use rvs_config::{Scheduler, ServiceKey};
+use rvs_config::{Method, Scheduler, ServiceKey};
 
 use super::*;
 use crate::memory::Memory;
@@ -197,4 +197,26 @@ fn rates_are_estimated_over_ticks() {
     let service = director.services().pop().expect("one");
     assert_eq!(service.rates, crate::rates::Rates::default());
     assert_eq!(director.status().rates, crate::rates::Rates::default());
+}
+
+#[test]
+fn ways_are_wanted_to_new_servers_once() {
+    let host = |n: u8| IpAddr::from([10, 1, 0, n]);
+    let server = |n| Server::new(host(n), 80, Method::Nat, Weight::default()).expect("a server");
+    let mut director = start(Memory::new(), &services(1..3)).expect("started");
+    let key = keys(&director)[0];
+    assert_eq!(director.take_new_addresses(), [host(1), host(2)]);
+    director.add_server(key, server(2)).expect("added");
+    director.add_server(key, server(7)).expect("added");
+    director.apply_hops(&[(host(1), None), (host(2), None)]);
+    assert_eq!(director.take_new_addresses(), [host(7)]);
+    assert!(director.take_new_addresses().is_empty());
+    // A pass over all that there are forgets who is gone.
+    director.add_hops(&[(host(7), None)]);
+    director.apply_hops(&[(host(1), None), (host(2), None)]);
+    director
+        .remove_server(key, SocketAddr::new(host(7), 80))
+        .expect("removed");
+    director.add_server(key, server(7)).expect("added again");
+    assert_eq!(director.take_new_addresses(), [host(7)]);
 }

@@ -506,9 +506,12 @@ pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
     let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
     // The packet as it will leave: a route without a known neighbour only says whether that fits.
     let flags = server.flags.load();
-    hop.mtu = flow
-        .largest
-        .wrapping_add(overhead(server, Server::method_of(flags)));
+    let overhead = overhead(server, Server::method_of(flags));
+    // A tunnel needs an address of its own, which only the daemon learns.
+    if overhead != 0 && own == [0; 4] {
+        return 0;
+    }
+    hop.mtu = flow.largest.wrapping_add(overhead);
     // A tunnel's outer family may be another than the packet's.
     let family = if flags & Server::V6 != 0 {
         family::V6

@@ -181,6 +181,18 @@ fn ways(family: Family) -> Vec<Case> {
             vec![Step::request(&packet, 0, &sent).opens(0, 1, 0)],
         ));
     }
+    let packet = first(family, 6);
+    cases.push(Case::new(
+        format!(
+            "{}: nothing goes into a tunnel that has no address of its own yet",
+            family.name()
+        ),
+        &one(family, 6, Method::Tunnel).but(|server| server.hops = Hops::Unasked),
+        vec![
+            Step::drops(&packet, Counter::DropNoRoute).opens(0, 1, 0),
+            Step::drops(&packet, Counter::DropNoRoute),
+        ],
+    ));
     let clients = [
         ("behind a gateway", family.far(), (GATEWAY_MAC, WAN)),
         (
