@@ -16,23 +16,20 @@ use crate::{Flow, NONE, Tables, tables::Step};
 /// Hashes that are tried before the list is walked.
 const ATTEMPTS: u32 = 16;
 
-/// Which way to go on from an entry whose server is not eligible.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Probing {
-    /// Bucket by bucket, from twice the first on.
-    Exact,
-    /// By the keyed hash of the key and a number, which begins at the first entry.
-    ExactMaglev,
-    /// By the keyed hash of the key and the attempt's number.
-    Spread,
-}
+/// Which way to go on from an entry whose server is not eligible: by the keyed hash of the key and the attempt's
+/// number. The ways are numbers, so that they can be veiled.
+const SPREAD: u32 = 0;
+/// Bucket by bucket, from twice the first on.
+const EXACT: u32 = 1;
+/// By the keyed hash of the key and a number, which begins at the first entry.
+const EXACT_MAGLEV: u32 = 2;
 
 struct Probe {
     region: Region,
     avoid: u32,
     key: u32,
     first: u32,
-    probing: Probing,
+    probing: u32,
     chosen: u32,
 }
 
@@ -45,13 +42,13 @@ impl<T: Tables> Step<T> for Probe {
             if place >= size { place - size } else { place }
         };
         let entry = match self.probing {
-            Probing::Exact => onward(onward(round)),
-            Probing::ExactMaglev => mh::entry(self.key, onward(round), size),
-            Probing::Spread => mh::entry(self.key, round + 1, size),
+            EXACT => onward(onward(round)),
+            EXACT_MAGLEV => mh::entry(self.key, onward(round), size),
+            _ => mh::entry(self.key, round + 1, size),
         };
         let position = position(tables, self.region, entry);
         if position >= self.region.length {
-            return self.probing == Probing::Spread;
+            return self.probing == SPREAD;
         }
         let place = self.region.offset.wrapping_add(position);
         if let Some((index, _, _)) = eligible(tables, place, self.avoid) {
@@ -124,11 +121,11 @@ pub fn by_hash<T: Tables>(tables: &T, flow: &Flow, service: u32, avoid: u32) -> 
         avoid,
         key,
         first,
-        probing: match (exact, is_mh) {
-            (true, false) => Probing::Exact,
-            (true, true) => Probing::ExactMaglev,
-            (false, _) => Probing::Spread,
-        },
+        probing: tables.veiled(match (exact, is_mh) {
+            (true, false) => EXACT,
+            (true, true) => EXACT_MAGLEV,
+            (false, _) => SPREAD,
+        }),
         chosen: tables.veiled(NONE),
     };
     let attempts = if exact { region.table } else { ATTEMPTS };

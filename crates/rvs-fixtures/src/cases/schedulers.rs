@@ -8,6 +8,7 @@ use crate::{Case, Step, Surroundings, World, place, place::Family};
 
 const WEIGHTS: [u32; 3] = [1, 3, 2];
 const SYNS: u16 = 6;
+const EXACT_FALLBACK: u32 = Service::EXACT | Service::FALLBACK | Service::PORT;
 
 /// Which server takes a connection, from the active connections of all.
 type Rule = fn([u32; 3]) -> usize;
@@ -44,6 +45,9 @@ pub(super) fn cases() -> Vec<Case> {
         (Scheduler::Dh, 0, "dh goes by the destination"),
         (Scheduler::Sh, Service::PORT, "sh goes by address and port"),
         (Scheduler::Mh, Service::PORT, "mh goes by address and port"),
+        (Scheduler::Dh, Service::EXACT, "IPVS's dh"),
+        (Scheduler::Sh, EXACT_FALLBACK, "IPVS's sh with its fallback"),
+        (Scheduler::Mh, EXACT_FALLBACK, "IPVS's mh with its fallback"),
     ];
     let mut cases = Vec::new();
     for family in Family::ALL {
