@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rvs_abi::{
-    Role, Slot, TcpState, protocol,
+    Role, SctpState, Slot, TcpState, protocol,
     slot::{Link, State},
 };
 use rvs_config::Protocol;
@@ -140,6 +140,13 @@ impl Dataplane {
             (
                 Protocol::Tcp,
                 TcpState::ALL
+                    .get(state.number() as usize)
+                    .map_or("NONE", |state| state.name()),
+            )
+        } else if entry.protocol == protocol::SCTP {
+            (
+                Protocol::Sctp,
+                SctpState::ALL
                     .get(state.number() as usize)
                     .map_or("NONE", |state| state.name()),
             )
