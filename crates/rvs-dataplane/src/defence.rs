@@ -14,7 +14,7 @@ use crate::{dataplane::Dataplane, programs};
 
 /// Of how many slots one is looked at in a second of `drop_entry`.
 const SHARE: u32 = 32;
-/// Slots that are looked at in a row.
+/// Slots that are looked at in a row, in a table of so many or more.
 const RUN: u32 = 1024;
 const _: () = assert!(RUN <= SWEEP_MAX);
 /// One in so many slots must be free.
@@ -115,12 +115,12 @@ impl Dataplane {
 
     /// Looks at runs of slots, drawn by lot, that make up the share of the table.
     fn drop_entries(&self, family: u32, slots: u32) {
-        let run = RUN.min(slots);
-        let runs = (slots / SHARE / RUN).max(1);
+        if slots == 0 {
+            return;
+        }
+        let (run, runs) = runs(slots);
         let mut lots = vec![0_u8; runs as usize * 4];
-        if run == 0
-            || rustix::rand::getrandom(&mut lots, rustix::rand::GetRandomFlags::empty()).is_err()
-        {
+        if rustix::rand::getrandom(&mut lots, rustix::rand::GetRandomFlags::empty()).is_err() {
             return;
         }
         for lot in lots.chunks_exact(4) {
@@ -140,6 +140,13 @@ impl Dataplane {
             }
         }
     }
+}
+
+/// How many slots a run has, and how many runs make up the share of a table with so many.
+fn runs(slots: u32) -> (u32, u32) {
+    let share = (slots / SHARE).max(1);
+    let run = RUN.min(share);
+    (run, share / run)
 }
 
 /// Free pages and buffers of the text of `/proc/meminfo`.
@@ -214,6 +221,17 @@ mod tests {
         }
         assert_eq!(called_up(&automatic, &[short_of(0)]), Defences::default());
         assert_eq!(called_up(&automatic, &[]), Defences::default());
+    }
+
+    #[test]
+    fn runs_are_a_share_of_any_table() {
+        for bits in 5..=24 {
+            let slots = 1 << bits;
+            let (run, runs) = runs(slots);
+            assert_eq!(run * runs, slots / SHARE, "{slots}");
+            assert!(run.is_power_of_two() && run <= SWEEP_MAX, "{slots}");
+        }
+        assert_eq!(runs(1), (1, 1));
     }
 
     #[test]
