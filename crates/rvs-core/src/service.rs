@@ -42,7 +42,11 @@ pub fn find<P: Path>(packet: &P, flow: &Flow) -> u32 {
     {
         key.port = FTP;
         if let Some(service) = packet.find_service(&key) {
-            return service;
+            // One that does not remember its clients waits for its data connections to be announced.
+            let remembers = packet
+                .service(service)
+                .is_some_and(|service| service.persistence.load() != 0);
+            return if remembers { service } else { NONE };
         }
     }
     if flags & Settings::HAS_ANY_PORT != 0 {

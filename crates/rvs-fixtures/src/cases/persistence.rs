@@ -275,6 +275,21 @@ fn ports(family: Family) -> Vec<Case> {
                 Step::passes(&at(0, 40004, 81), Counter::PassNoService),
             ],
         ),
+        Case::new(
+            name(
+                family,
+                "FTP without persistence: nothing but its own port is of it",
+            ),
+            &World::new()
+                .service(family.vip(0), 21, 6)
+                .with(Settings::HAS_FTP)
+                .server(0, Method::Direct),
+            vec![
+                direct(&at(0, 40000, 21), 0).opens(0, 1, 0),
+                Step::passes(&at(0, 40001, 5000), Counter::PassNoService),
+                Step::passes(&at(0, 40002, 20), Counter::PassNoService),
+            ],
+        ),
     ]
 }
 
