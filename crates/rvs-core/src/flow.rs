@@ -105,6 +105,16 @@ impl Flow {
             !self.is_sctp() || self.tcp_flags == Event::Init as u8
         }
     }
+
+    /// Whether this is TCP with SYN, whatever else, or SCTP's INIT: it may find a connection that is over.
+    #[inline(always)]
+    pub fn opens(&self) -> bool {
+        if self.is_tcp() {
+            self.tcp_flags & tcp::SYN != 0
+        } else {
+            self.is_sctp() && self.tcp_flags == Event::Init as u8
+        }
+    }
 }
 
 /// The first `N` words of an address.

@@ -7,7 +7,7 @@ use rvs_abi::{
 };
 
 use super::is_closed;
-use crate::Tables;
+use crate::{Flow, Tables};
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,16 @@ pub(super) enum Fate {
     Ends(Counter),
 }
 
-/// The fate of the connection of `head`, a slot of it. `removed` says that `server` was; else the packet begins a
-/// connection (IPVS: `ip_vs_in_hook`, `is_new_conn_expected`).
+/// The fate of the connection of `head`, a slot of it. `removed` says that `server` was; else the packet opens a
+/// connection (IPVS: `ip_vs_in_hook`, `is_new_conn_expected`, to which any SYN does).
 #[inline(always)]
-pub(super) fn of<T: Tables>(tables: &T, server: &Server, removed: bool, head: &Head) -> Fate {
+pub(super) fn of<T: Tables>(
+    tables: &T,
+    server: &Server,
+    removed: bool,
+    flow: &Flow,
+    head: &Head,
+) -> Fate {
     let Some(settings) = tables.settings() else {
         return Fate::Stays;
     };
@@ -35,7 +41,9 @@ pub(super) fn of<T: Tables>(tables: &T, server: &Server, removed: bool, head: &H
             Fate::Waits
         };
     }
-    if flags & (Settings::REUSE | Settings::REUSE_FIN_WAIT) == 0 {
+    if flags & (Settings::REUSE | Settings::REUSE_FIN_WAIT) == 0
+        || !flow.begins() && !is_exact(tables, server)
+    {
         return Fate::Stays;
     }
     let quiesced = flags & Settings::EXPIRE_NODEST != 0 && server.weight.load() == 0;
@@ -45,6 +53,13 @@ pub(super) fn of<T: Tables>(tables: &T, server: &Server, removed: bool, head: &H
     } else {
         Fate::Stays
     }
+}
+
+#[inline(always)]
+fn is_exact<T: Tables>(tables: &T, server: &Server) -> bool {
+    tables
+        .service(server.service.load())
+        .is_some_and(|service| service.flags.load() & Service::EXACT != 0)
 }
 
 /// Whether a connection of this protocol ends with its server, `flags` being the director's.

@@ -84,8 +84,8 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return SERVE;
     }
     let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
-    if removed || direction == Direction::Input && flow.is_stateful() && flow.begins() {
-        match fate::of(tables, server, removed, &slot.head) {
+    if removed || direction == Direction::Input && flow.opens() {
+        match fate::of(tables, server, removed, flow, &slot.head) {
             Fate::Stays => {}
             Fate::Waits => return HELD,
             Fate::Ends(reason) => {

@@ -126,6 +126,34 @@ fn reuse(family: Family) -> Vec<Case> {
         Case::new(
             name(
                 family,
+                "a SYN that also resets goes to the closed connection",
+            ),
+            &two(),
+            vec![
+                direct("S").opens(0, 1, 0),
+                direct("A"),
+                direct("R").census(0, 0, 1),
+                direct("SR"),
+            ],
+        ),
+        Case::new(
+            name(
+                family,
+                "in IPVS a SYN that also resets ends the closed connection, and begins none",
+            ),
+            &two().with_service(|service| service.flags |= Service::EXACT),
+            vec![
+                direct("S").opens(0, 1, 0),
+                direct("A"),
+                direct("R").census(0, 0, 1),
+                Step::passes(&tcp("SR"), Counter::PassNoConnection)
+                    .census(0, 0, 0)
+                    .counts(&[Counter::Reused]),
+            ],
+        ),
+        Case::new(
+            name(
+                family,
                 "a SYN leaves a quiesced server, whatever the old connection's state",
             ),
             &two(),
