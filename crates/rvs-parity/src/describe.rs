@@ -1,7 +1,8 @@
 //! Frames in words: one line that says everything that a director may change, so that two lines are equal when two
 //! packets are.
 //!
-//! Left out are only the identification of headers that the director makes itself, and link addresses of its own.
+//! Left out are only the identification of headers that the director makes itself, its tunnels' source ports, and link
+//! addresses of its own.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -221,6 +222,10 @@ impl<'a> Ip<'a> {
                 false,
             )
         };
+        let ends = match made && self.protocol == 17 && source.port() >= FIRST_TUNNEL_PORT {
+            true => format!("{} > {destination}", self.source),
+            false => ends,
+        };
         let id = match self.id {
             Some(id) if !made => format!(" id {id:#06x}"),
             Some(_) | None => String::new(),
@@ -352,6 +357,8 @@ impl<'a> Ip<'a> {
     }
 }
 
+/// GUE tunnels tell flows apart by their source port, which is drawn from this one on.
+const FIRST_TUNNEL_PORT: u16 = 32768;
 /// The port of GUE tunnels in every scenario.
 pub(crate) const GUE_PORT: u16 = 6080;
 

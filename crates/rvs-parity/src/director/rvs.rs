@@ -45,6 +45,8 @@ pub(crate) struct Rvs {
 impl Rvs {
     /// The director of this program, with its files in a directory.
     pub(crate) fn new(program: PathBuf, directory: PathBuf) -> Self {
+        // What RVS cannot do in the kernel goes by a TAP device; elsewhere `/dev/net/tun` is there from the beginning.
+        let _ = run(Command::new("modprobe").arg("tun"));
         Self {
             program,
             directory,

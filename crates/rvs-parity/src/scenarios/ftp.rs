@@ -12,19 +12,14 @@ use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("ftp-active", "FTP through NAT, PORT", active)
-            .knobs(CONNTRACK)
-            .missing("FTP"),
+        Scenario::new("ftp-active", "FTP through NAT, PORT", active).knobs(CONNTRACK),
         Scenario::new(
             "ftp-passive",
             "FTP through NAT, PASV; sequence numbers",
             passive,
         )
-        .knobs(CONNTRACK)
-        .missing("FTP"),
-        Scenario::new("ftp-extended", "FTP through NAT, EPRT and EPSV", extended)
-            .knobs(CONNTRACK)
-            .missing("FTP"),
+        .knobs(CONNTRACK),
+        Scenario::new("ftp-extended", "FTP through NAT, EPRT and EPSV", extended).knobs(CONNTRACK),
     ]
 }
 
@@ -56,20 +51,24 @@ fn passive(stage: &mut Stage<'_>) -> Result<()> {
     stage.patience(PATIENCE);
     stage.setup(&service("-t 10.0.0.100:21", "rr", "-m", &[1]))?;
     let flow = stage.open(at(client(2), 4001), at(vip(100), 21))?;
+    stage.client(
+        "PASV",
+        &flow.request("PA").numbers(1001, 2001).payload(b"PASV\r\n"),
+    )?;
     let words = b"227 Entering Passive Mode (10,1,0,21,200,10).\r\n";
-    stage.server("227", &flow.reply("PA").numbers(2001, 1001).payload(words))?;
+    stage.server("227", &flow.reply("PA").numbers(2001, 1007).payload(words))?;
     stage.connections("announced")?;
     // The text is longer by two bytes than the server believes.
     let next = 2001 + words.len() as u32;
-    stage.client("its ACK", &flow.request("A").numbers(1001, next + 2))?;
+    stage.client("its ACK", &flow.request("A").numbers(1007, next + 2))?;
     stage.server(
         "more words",
-        &flow.reply("PA").numbers(next, 1001).payload(b"150 ok\r\n"),
+        &flow.reply("PA").numbers(next, 1007).payload(b"150 ok\r\n"),
     )?;
-    stage.client("their ACK", &flow.request("A").numbers(1001, next + 10))?;
+    stage.client("their ACK", &flow.request("A").numbers(1007, next + 10))?;
     stage.server(
         "227 again",
-        &flow.reply("PA").numbers(2001, 1001).payload(words),
+        &flow.reply("PA").numbers(2001, 1007).payload(words),
     )?;
     let data = (at(client(2), 4500), at(vip(100), 200 * 256 + 10));
     let seen = stage.client("the data's SYN", &Packet::tcp(data.0, data.1, "S"))?;
@@ -99,8 +98,12 @@ fn extended(stage: &mut Stage<'_>) -> Result<()> {
         "the data's SYN",
         &Packet::tcp(at("10.1.0.21".parse()?, 20), at(client(2), 5001), "S"),
     )?;
+    stage.client(
+        "EPSV",
+        &flow.request("PA").numbers(1023, 2001).payload(b"EPSV\r\n"),
+    )?;
     let words = b"229 Extended Passive Mode OK (|||51210|)\r\n";
-    stage.server("229", &flow.reply("PA").numbers(2001, 1025).payload(words))?;
+    stage.server("229", &flow.reply("PA").numbers(2001, 1029).payload(words))?;
     stage.client(
         "the passive data's SYN",
         &Packet::tcp(at(client(2), 4500), at(vip(100), 51210), "S"),

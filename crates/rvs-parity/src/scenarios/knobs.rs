@@ -5,14 +5,13 @@ use anyhow::Result;
 use super::{at, methods, service, states};
 use crate::packet::Packet;
 use crate::place::{client, vip};
-use crate::scenario::Scenario;
+use crate::scenario::{Explained, Scenario};
 use crate::stage::{Detail, Stage};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("sloppy_tcp", "TCP begins anywhere", methods::strays)
-            .knobs(&[("sloppy_tcp", "1")])
-            .missing("sloppy_tcp"),
+            .knobs(&[("sloppy_tcp", "1")]),
         Scenario::new("conn_reuse_mode-0", "SYNs never begin anew", states::reuse)
             .knobs(&[("conn_reuse_mode", "0")]),
         Scenario::new(
@@ -32,17 +31,19 @@ pub(crate) fn all() -> Vec<Scenario> {
             "servers that answer nobody are told",
             nat_icmp_send,
         )
-        .knobs(&[("nat_icmp_send", "1")])
-        .missing("nat_icmp_send"),
+        .knobs(&[("nat_icmp_send", "1")]),
         Scenario::new("schedule_icmp", "errors make connections", schedule_icmp)
             .knobs(&[("schedule_icmp", "1")])
             .missing("schedule_icmp"),
         Scenario::new("pmtu_disc", "tunnels that ignore DF", pmtu_disc)
             .knobs(&[("pmtu_disc", "0")])
-            .missing("pmtu_disc"),
+            .missing("fragmenting what is too large"),
         Scenario::new("run_estimation", "no rates", run_estimation)
             .knobs(&[("run_estimation", "0")])
-            .missing("run_estimation"),
+            .explained(&[Explained {
+                step: "ipvsadm -L -n --stats",
+                heading: "Statistics without rates",
+            }]),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::stage::{Stage, many};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("thresholds", "upper and lower thresholds", thresholds).missing("thresholds"),
+        Scenario::new("thresholds", "upper and lower thresholds", thresholds),
         Scenario::new("thresholds-saved", "thresholds in -S", saved).explained(&[Explained {
             step: "ipvsadm -S -n",
             heading: "Saved thresholds",
@@ -19,26 +19,22 @@ pub(crate) fn all() -> Vec<Scenario> {
             "thresholds-default",
             "without a lower threshold: three quarters",
             three_quarters,
-        )
-        .missing("thresholds"),
+        ),
         Scenario::new(
             "thresholds-persist",
             "a full server keeps its persistent clients",
             persistent,
-        )
-        .missing("thresholds"),
+        ),
         Scenario::new(
             "one-packet",
             "UDP scheduled datagram by datagram",
             one_packet,
-        )
-        .missing("one-packet scheduling"),
+        ),
         Scenario::new(
             "one-packet-persist",
             "the same, persistent",
             one_packet_persistent,
-        )
-        .missing("one-packet scheduling"),
+        ),
     ]
 }
 

@@ -11,12 +11,8 @@ use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("mark", "a service by firewall mark, TCP and UDP, NAT", mark)
-            .marks(MARKS)
-            .missing("firewall marks"),
-        Scenario::new("mark-persist", "the same, persistent", persistent)
-            .marks(MARKS)
-            .missing("firewall marks"),
+        Scenario::new("mark", "a service by firewall mark, TCP and UDP, NAT", mark).marks(MARKS),
+        Scenario::new("mark-persist", "the same, persistent", persistent).marks(MARKS),
         Scenario::new("mark-listings", "-f in every listing", listings),
     ]
 }

@@ -6,7 +6,7 @@ use super::{at, service};
 use crate::packet::Packet;
 use crate::place::{client, client6, vip, vip6};
 use crate::scenario::{Explained, Scenario};
-use crate::stage::Stage;
+use crate::stage::{Detail, Stage};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
@@ -28,10 +28,14 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("direct-ipv6", "direct routing, IPv6", direct6),
         Scenario::new("tunnel", "IP in IP: headers, TOS, DF", tunnel).short(),
         Scenario::new("tunnel-ipv6", "IPv6 in IPv6", tunnel6),
-        Scenario::new("tunnel-mixed", "IPv4 in IPv6 and IPv6 in IPv4", mixed)
-            .missing("mixed-family tunnels"),
-        Scenario::new("gue", "GUE tunnels, with and without checksum", gue).missing("GUE tunnels"),
-        Scenario::new("gre", "GRE tunnels, with and without checksum", gre).missing("GRE tunnels"),
+        Scenario::new("tunnel-mixed", "IPv4 in IPv6 and IPv6 in IPv4", mixed).explained(&[
+            Explained {
+                step: "IPv6",
+                heading: "IPv6 in IPv4",
+            },
+        ]),
+        Scenario::new("gue", "GUE tunnels, with and without checksum", gue),
+        Scenario::new("gre", "GRE tunnels, with and without checksum", gre),
         Scenario::new("not-ours", "packets that are for no service", not_ours).short(),
         Scenario::new(
             "strays",
@@ -39,10 +43,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             strays,
         )
         .short(),
-        Scenario::new("syn-ack", "a SYN that also acknowledges", syn_ack).explained(&[Explained {
-            step: "",
-            heading: "Which segments begin a connection",
-        }]),
+        Scenario::new("syn-ack", "a SYN that also acknowledges", syn_ack),
         Scenario::new(
             "two-services",
             "one client port, two services, one server",
@@ -68,8 +69,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "fragments",
             "fragments in both directions, NAT and direct",
             fragments,
-        )
-        .missing("fragments"),
+        ),
     ]
 }
 
@@ -234,6 +234,7 @@ fn tunnel6(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn mixed(stage: &mut Stage<'_>) -> Result<()> {
+    stage.detail(Detail::Brief);
     stage.setup(
         "-A -t 10.0.0.100:80 -s rr
 -a -t 10.0.0.100:80 -r [2001:db8:1::21]:80 -i
@@ -298,6 +299,7 @@ fn gre(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn tunnelled(stage: &mut Stage<'_>) -> Result<()> {
+    stage.detail(Detail::Brief);
     for port in 4001..4004 {
         let (from, to) = (at(client(2), port), at(vip(100), 80));
         stage.client("SYN", &Packet::tcp(from, to, "S").tos(0xb8).ttl(20))?;

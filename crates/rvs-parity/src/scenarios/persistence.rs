@@ -24,10 +24,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             "persist-any-port",
             "port 0: every port of an address",
             any_port,
-        )
-        .missing("persistence"),
-        Scenario::new("persist-ftp", "port 21: every high port goes along", ftp)
-            .missing("persistence"),
+        ),
+        Scenario::new("persist-ftp", "port 21: every high port goes along", ftp),
         Scenario::new("persist-quiesced", "weight 0 keeps its clients", quiesced),
         Scenario::new(
             "persist-quiesced-off",
@@ -35,21 +33,24 @@ pub(crate) fn all() -> Vec<Scenario> {
             quiesced,
         )
         .knobs(&[("expire_quiescent_template", "1")])
-        .missing("persistence"),
-        Scenario::new("persist-removed", "a server goes and comes back", removed).explained(&[
-            Explained {
-                step: "connections at the end",
-                heading: "Templates of servers that are gone",
-            },
-            Explained {
-                step: "ipvsadm -L -n --persistent-conn",
-                heading: "Templates of servers that are gone",
-            },
-        ]),
-        Scenario::new("persist-timeout", "templates end by time", timeout).missing("persistence"),
-        Scenario::new("persist-edits", "-E with and without -p", edits).missing("persistence"),
+        .explained(GONE),
+        Scenario::new("persist-removed", "a server goes and comes back", removed).explained(GONE),
+        Scenario::new("persist-timeout", "templates end by time", timeout),
+        Scenario::new("persist-edits", "-E with and without -p", edits),
     ]
 }
+
+/// Templates that do not count any more.
+const GONE: &[Explained] = &[
+    Explained {
+        step: "connections at the end",
+        heading: "Templates of servers that are gone",
+    },
+    Explained {
+        step: "ipvsadm -L -n --persistent-conn",
+        heading: "Templates of servers that are gone",
+    },
+];
 
 /// Connections of several clients of two networks, several ports each.
 fn clients(port: u16, round: u16) -> Vec<Packet> {

@@ -41,47 +41,38 @@ pub(crate) fn all() -> Vec<Scenario> {
             "sh-fallback",
             "source hashing, another server if need be",
             |stage| hashed(stage, "sh -b sh-fallback"),
-        )
-        .missing("sh"),
+        ),
         Scenario::new("sh-port", "source hashing with ports", |stage| {
             hashed(stage, "sh -b sh-port")
-        })
-        .missing("sh"),
+        }),
         Scenario::new("sh-fallback-port", "source hashing with both", |stage| {
             hashed(stage, "sh -b sh-fallback,sh-port")
-        })
-        .missing("sh"),
-        Scenario::new("mh", "Maglev", |stage| hashed(stage, "mh")).missing("mh"),
+        }),
+        Scenario::new("mh", "Maglev", |stage| hashed(stage, "mh")),
         Scenario::new(
             "mh-fallback",
             "Maglev, another server if need be",
             |stage| hashed(stage, "mh -b mh-fallback"),
-        )
-        .missing("mh"),
+        ),
         Scenario::new("mh-port", "Maglev with ports", |stage| {
             hashed(stage, "mh -b mh-port")
-        })
-        .missing("mh"),
+        }),
         Scenario::new("mh-fallback-port", "Maglev with both", |stage| {
             hashed(stage, "mh -b mh-fallback,mh-port")
-        })
-        .missing("mh"),
-        Scenario::new("hash-ipv6", "sh, mh and dh, IPv6", hash6).missing("sh, mh, dh"),
+        }),
+        Scenario::new("hash-ipv6", "sh, mh and dh, IPv6", hash6),
         Scenario::new("dh", "destination hashing, by a firewall mark", |stage| {
             by_destination(stage, "dh")
         })
-        .marks(NET)
-        .missing("dh"),
+        .marks(NET),
         Scenario::new("lblc", "locality-based least connections", |stage| {
             by_destination(stage, "lblc")
         })
-        .marks(NET)
-        .missing("lblc"),
+        .marks(NET),
         Scenario::new("lblcr", "locality-based, with sets", |stage| {
             by_destination(stage, "lblcr")
         })
-        .marks(NET)
-        .missing("lblcr"),
+        .marks(NET),
         Scenario::new("scheduler-change", "a service's scheduler changes", change),
         Scenario::new("no-server", "no server, or all of weight 0", no_server).short(),
     ]

@@ -10,13 +10,11 @@ use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("sctp-nat", "SCTP by NAT, its states and checksum", nat).missing("SCTP"),
-        Scenario::new("sctp-direct", "SCTP by direct routing, its states", direct).missing("SCTP"),
-        Scenario::new("sctp-ipv6", "SCTP by NAT, IPv6", ipv6).missing("SCTP"),
-        Scenario::new("sctp-strays", "SCTP that does not begin with INIT", strays).missing("SCTP"),
-        Scenario::new("sctp-sloppy", "sloppy_sctp", strays)
-            .knobs(&[("sloppy_sctp", "1")])
-            .missing("SCTP"),
+        Scenario::new("sctp-nat", "SCTP by NAT, its states and checksum", nat),
+        Scenario::new("sctp-direct", "SCTP by direct routing, its states", direct),
+        Scenario::new("sctp-ipv6", "SCTP by NAT, IPv6", ipv6),
+        Scenario::new("sctp-strays", "SCTP that does not begin with INIT", strays),
+        Scenario::new("sctp-sloppy", "sloppy_sctp", strays).knobs(&[("sloppy_sctp", "1")]),
     ]
 }
 
