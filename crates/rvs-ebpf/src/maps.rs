@@ -81,7 +81,9 @@ static CALLS: HashMap<CallKey, Call> =
 static NEW_CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 /// The beginning of the message that it is read from.
 #[map]
-static MESSAGE: PerCpuArray<[u8; MESSAGE_MAX as usize]> = PerCpuArray::with_max_entries(1, 0);
+static MESSAGE: PerCpuArray<[u64; MESSAGE_WORDS]> = PerCpuArray::with_max_entries(1, 0);
+/// One more than there are, so that a run may begin at any letter.
+const MESSAGE_WORDS: usize = MESSAGE_MAX as usize / 8 + 1;
 /// What a client would have sent to get a server's message for an answer: see [`FLOW`].
 #[map]
 static TURNED: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
@@ -220,6 +222,20 @@ impl Letters for Message {
             asm!("{0} &= 4095", inout(reg) place);
             *self.0.add(place as usize)
         }
+    }
+
+    /// Not aligned, which the machine can read, but the language only letter by letter.
+    #[inline(always)]
+    fn run(&self, place: u32) -> u64 {
+        let mut place = u64::from(place);
+        let letters: u64;
+        // SAFETY: as above; a word more is there.
+        unsafe {
+            asm!("{0} &= 4095", inout(reg) place);
+            let start = self.0.add(place as usize);
+            asm!("{0} = *(u64 *)({1} + 0)", out(reg) letters, in(reg) start, options(nostack, pure, readonly));
+        }
+        letters
     }
 }
 

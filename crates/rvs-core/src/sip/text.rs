@@ -19,10 +19,22 @@ use crate::{Tables, tables::Step};
 /// Bytes of a message in which the Call-ID is looked for.
 pub const MESSAGE_MAX: u32 = 4096;
 
+/// Letters that are looked at together where the rest of a line does not matter.
+pub const RUN: u32 = 8;
+
 /// The letters of a message.
 pub trait Letters {
     /// The one at `place`; anything where there is none.
     fn letter(&self, place: u32) -> u8;
+
+    /// The [`RUN`] letters from `place` on, in memory's order.
+    fn run(&self, place: u32) -> u64 {
+        let mut letters = [0; RUN as usize];
+        for (place, letter) in (place..).zip(&mut letters) {
+            *letter = self.letter(place);
+        }
+        u64::from_ne_bytes(letters)
+    }
 }
 
 impl Letters for &[u8] {
@@ -66,6 +78,10 @@ const NAME: u64 = u64::from_le_bytes(*b"call-id\0");
 #[derive(Debug)]
 pub struct Scanner<L> {
     letters: L,
+    /// The next letter.
+    place: u32,
+    /// Where there are no more.
+    end: u32,
     state: u32,
     start: u32,
     length: u32,
@@ -79,11 +95,14 @@ pub struct Scanner<L> {
 pub fn scan<T: Tables, L: Letters>(tables: &T, letters: L, length: u32, exact: u32) -> u64 {
     let mut scanner = Scanner {
         letters,
+        place: tables.veiled(0),
+        end: length.min(MESSAGE_MAX),
         state: tables.veiled(LINE),
         start: tables.veiled(0),
         length: tables.veiled(0),
         exact,
     };
+    // Each round takes a letter at least.
     tables.repeat(length.min(MESSAGE_MAX), &mut scanner);
     if scanner.state == FOUND {
         u64::from(scanner.start) << 32 | u64::from(scanner.length)
@@ -94,18 +113,36 @@ pub fn scan<T: Tables, L: Letters>(tables: &T, letters: L, length: u32, exact: u
 
 impl<T: Tables, L: Letters> Step<T> for Scanner<L> {
     #[inline(always)]
-    fn step(&mut self, _tables: &T, round: u32) -> bool {
-        let letter = self.letters.letter(round);
+    fn step(&mut self, _tables: &T, _round: u32) -> bool {
+        let place = self.place;
+        if place >= self.end {
+            return false;
+        }
+        if self.state == LINE && !has_line_end(self.letters.run(place)) {
+            self.place = place + RUN;
+            return true;
+        }
+        self.place = place + 1;
+        let letter = self.letters.letter(place);
         self.state = match letter {
             b'\r' | b'\n' => at_line_end(self.state),
             b' ' | b'\t' => self.at_blank(),
-            letter => self.at_letter(letter, round),
+            letter => self.at_letter(letter, place),
         };
         if self.length > TEXT_MAX {
             self.state = BAD;
         }
         self.state < FOUND
     }
+}
+
+/// Whether one of the letters ends a line.
+#[inline(always)]
+fn has_line_end(run: u64) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    // Not 0 if some byte is; only which one is not certain.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & ONES << 7;
+    zeros(run ^ (ONES * b'\r' as u64)) | zeros(run ^ (ONES * b'\n' as u64)) != 0
 }
 
 #[inline(always)]

@@ -99,7 +99,9 @@ mod tests {
         ];
         let mut found = 0;
         for number in 0..12_usize.pow(5) {
-            let mut text = b"x\r\n".to_vec();
+            // The message begins at any place of a run.
+            let mut text = vec![b'x'; number % 9];
+            text.extend(b"\r\n");
             let mut rest = number;
             for _ in 0..5 {
                 text.extend(parts[rest % 12]);
