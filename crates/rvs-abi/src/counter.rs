@@ -76,6 +76,7 @@ counters! {
     AnswerUnreachable, "answer_unreachable", Answer, "No server of the service takes connections: port unreachable was sent.";
     IcmpLimited, "icmp_limited", Note, "An ICMP error was due, but the limit was reached.";
     IcmpForward, "icmp_forward", Note, "An ICMP error was followed to its connection.";
+    PathMtu, "path_mtu", Note, "A router on the way to a tunnel's server said how much the way takes: less than was known.";
     DirectReply, "direct_reply", Note, "A direct-routing or tunnel server's reply came through the director.";
     LocalReply, "local_reply", Note, "A reply from a server, or to a client, on the director itself.";
     Reused, "reused", Note, "A closed connection made way for a new one with the same ports.";

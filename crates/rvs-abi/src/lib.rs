@@ -47,7 +47,7 @@ pub const MEMBERS_MAX: u32 = 1024;
 ///
 /// The revision is raised by hand when a field changes its meaning without changing a size.
 pub const LAYOUT: u32 = {
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
     let parts = [
         REVISION,
         size_of::<Slot4>() as u32,
@@ -133,15 +133,18 @@ pub mod tail {
     pub const FTP: u32 = 5;
     /// `rvs_sip`.
     pub const SIP: u32 = 10;
+    /// `rvs_unfollowed`.
+    pub const UNFOLLOWED: u32 = 3;
     /// How many places there are.
     pub const PROGRAMS: u32 = 16;
 
     /// The programs by name, each with its place.
-    pub const ALL: [(&str, u32); 7] = [
+    pub const ALL: [(&str, u32); 8] = [
         ("rvs_newcomer", NEWCOMER),
         ("rvs_persist", PERSIST),
         ("rvs_opened", OPENED),
         ("rvs_icmp_error", ICMP_ERROR),
+        ("rvs_unfollowed", UNFOLLOWED),
         ("rvs_fragment", FRAGMENT),
         ("rvs_ftp", FTP),
         ("rvs_sip", SIP),

@@ -101,7 +101,13 @@ pub struct Server {
     pub tunnel: Word32,
     /// mh: the last weight that was not 0.
     pub last_weight: Word32,
-    cold_spare: [Word32; 5],
+    /// Tunnels: the largest packet that the whole path takes, as a router said; 0 is no such word.
+    pub path_mtu: Word32,
+    /// Tick until which `path_mtu` counts.
+    pub path_mtu_until: Word32,
+    /// Tunnels: the largest IP packet that the route takes, where `hop_mtu` is the path's.
+    pub route_mtu: Word32,
+    cold_spare: [Word32; 2],
 }
 
 #[cfg(not(loom))]

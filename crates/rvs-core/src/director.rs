@@ -135,7 +135,7 @@ pub(crate) fn finish<P: Path>(path: &mut P, flow: &Flow, index: u32, outcome: u3
 pub fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     let index = path.follow(flow);
     if index == NONE {
-        return pass(path, Counter::PassIcmp);
+        return path.unfollowed(flow);
     }
     if flow.ttl <= 1 {
         return drop(path, Counter::DropTtl);

@@ -240,6 +240,26 @@ pub trait Path: Packet + Tables + Sized {
         icmp::mend(self, flow, index)
     }
 
+    /// See [`icmp::unfollowed`]. In the kernel this is another program, which does not come back.
+    fn unfollowed(&mut self, flow: &Flow) -> u32 {
+        icmp::unfollowed(self, &mut flow.clone(), &mut Flow::default())
+    }
+
+    /// See [`icmp::read_tunneled`].
+    fn read_tunneled(&self, flow: &Flow, inner: &mut Flow) -> u32 {
+        icmp::read_tunneled(self, flow, inner)
+    }
+
+    /// See [`icmp::learn`].
+    fn learn(&self, flow: &Flow, inner: &Flow, index: u32) -> u32 {
+        icmp::learn(self, flow, inner, index)
+    }
+
+    /// See [`icmp::lead`].
+    fn lead(&mut self, inner: &Flow, index: u32) -> u32 {
+        icmp::lead(self, inner, index)
+    }
+
     /// See [`forward::ask`].
     fn ask(&self, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
         forward::ask(self, flow, server, hop)
@@ -253,6 +273,11 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`detour::cut`].
     fn cut(&mut self, flow: &Flow, room: u32) -> u32 {
         detour::cut(self, flow, room)
+    }
+
+    /// See [`icmp::sum`].
+    fn sum(&self, flow: &Flow, from: u32, end: u32) -> u32 {
+        icmp::sum(self, flow, from, end)
     }
 
     /// See [`fragments::fragment`]. In the kernel this is another program, which does not come back.

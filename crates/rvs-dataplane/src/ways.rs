@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use rvs_abi::{Server as Entry, device::LOOPBACK};
+use rvs_table::elapsed;
 
 use crate::{
     change::write_method, dataplane::Dataplane, hops::Hop, local::is_translated, programs,
@@ -37,10 +38,19 @@ impl Dataplane {
                     write_hop(entry, row, hop.as_ref());
                     row.hop.clone_from(hop);
                 }
+                forget_path(entry, now.tick);
                 entry.hop_valid_until.store(until);
             }
         }
         self.follow_local();
+    }
+}
+
+/// Forgets what a router said of the path's MTU, when that is long enough ago: the path may have become wider.
+fn forget_path(entry: &Entry, now: u32) {
+    if entry.path_mtu.load() != 0 && elapsed(now, entry.path_mtu_until.load(), 1) {
+        entry.path_mtu.store(0);
+        entry.hop_mtu.store(entry.route_mtu.load());
     }
 }
 
@@ -56,7 +66,17 @@ pub(crate) fn write_hop(entry: &Entry, row: &ServerRow, hop: Option<&Hop>) {
     if let Some(own) = hop.source {
         wire::store(&entry.own_address, wire::words(own));
     }
-    entry.hop_mtu.store(hop.mtu);
+    // Another way has another MTU, of which nothing is known yet.
+    let is_other = |known: &Hop| (known.ifindex, known.gateway) != (hop.ifindex, hop.gateway);
+    if row.hop.as_ref().is_some_and(is_other) {
+        entry.path_mtu.store(0);
+    }
+    let path_mtu = match entry.path_mtu.load() {
+        0 => hop.mtu,
+        mtu => mtu.min(hop.mtu),
+    };
+    entry.route_mtu.store(hop.mtu);
+    entry.hop_mtu.store(path_mtu);
     let family = u32::from(wire::family_of(neighbour)) << 16;
     entry
         .flags

@@ -27,7 +27,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::Counter;
-use rvs_core::{Action, Flow, decapsulate, director, express, fragments, ftp, persist, sip};
+use rvs_core::{Action, Flow, decapsulate, director, express, fragments, ftp, icmp, persist, sip};
 
 /// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
 /// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
@@ -148,6 +148,16 @@ pub fn rvs_icmp_error(context: TcContext) -> i32 {
         )),
         None => NEXT,
     }
+}
+
+/// The director, where `rvs_icmp_error` found no connection.
+#[classifier]
+pub fn rvs_unfollowed(context: TcContext) -> i32 {
+    let (Some(flow), Some(inner)) = (maps::flow(), maps::cleared_key()) else {
+        return NEXT;
+    };
+    let mut path = skb::Skb::of(context.skb.skb, flow);
+    verdict(icmp::unfollowed(&mut path, flow, inner))
 }
 
 /// The director, where `rvs_ingress` found a fragment.

@@ -206,6 +206,23 @@ impl Path for Skb {
         rvs_mend(self.context, flow, index)
     }
     #[inline(always)]
+    fn unfollowed(&mut self, _flow: &Flow) -> u32 {
+        maps::go_on(self.context, tail::UNFOLLOWED);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
+    fn read_tunneled(&self, flow: &Flow, inner: &mut Flow) -> u32 {
+        rvs_read_tunneled(self.context, flow, inner)
+    }
+    #[inline(always)]
+    fn learn(&self, flow: &Flow, inner: &Flow, index: u32) -> u32 {
+        rvs_learn(self.context, flow, inner, index)
+    }
+    #[inline(always)]
+    fn lead(&mut self, inner: &Flow, index: u32) -> u32 {
+        rvs_lead(self.context, inner, index)
+    }
+    #[inline(always)]
     fn ask(&self, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
         rvs_ask(self.context, flow, server, hop)
     }
@@ -224,6 +241,10 @@ impl Path for Skb {
     #[inline(always)]
     fn cut(&mut self, flow: &Flow, room: u32) -> u32 {
         rvs_cut(self.context, flow, room)
+    }
+    #[inline(always)]
+    fn sum(&self, flow: &Flow, from: u32, end: u32) -> u32 {
+        rvs_sum(self.context, flow, from, end)
     }
     #[inline(always)]
     fn fragment(&mut self, _flow: &Flow) -> u32 {
@@ -332,6 +353,8 @@ packet_stage!(rvs_follow, icmp::follow);
 packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
 packet_stage!(rvs_cut, detour::cut, room: u32);
+packet_stage!(rvs_sum, sum, from: u32, end: u32);
+packet_stage!(rvs_lead, icmp::lead, index: u32);
 packet_stage!(rvs_answer, icmp::answer, what: u32, index: u32);
 table_stage!(rvs_is_ours, fragments::is_ours => u32, 0);
 packet_stage!(rvs_recall, recall);
@@ -546,6 +569,31 @@ extern "C" fn rvs_read_quoted(skb: *mut __sk_buff, flow: *const Flow, quoted: *m
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn rvs_read_tunneled(skb: *mut __sk_buff, flow: *const Flow, inner: *mut Flow) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), inner.as_mut()) } {
+        (Some(flow), Some(inner)) => icmp::read_tunneled(&Skb::of(skb, flow), flow, inner),
+        _ => 0,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rvs_learn(
+    skb: *mut __sk_buff,
+    flow: *const Flow,
+    inner: *const Flow,
+    index: u32,
+) -> u32 {
+    // SAFETY: as above.
+    match unsafe { (flow.as_ref(), inner.as_ref()) } {
+        (Some(flow), Some(inner)) => icmp::learn(&Skb::of(skb, flow), flow, inner, index),
+        _ => NONE,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 extern "C" fn rvs_ask(skb: *mut __sk_buff, flow: *const Flow, server: u32, hop: *mut Hop) -> u32 {
     // SAFETY: as above.
     match unsafe { (flow.as_ref(), hop.as_mut()) } {
@@ -564,6 +612,11 @@ extern "C" fn rvs_expected(flow: *const Flow, intent: *mut Intent) -> u32 {
         }
         _ => 0,
     }
+}
+
+#[inline(always)]
+fn sum(skb: &mut Skb, flow: &Flow, from: u32, end: u32) -> u32 {
+    icmp::sum(skb, flow, from, end)
 }
 
 #[inline(always)]

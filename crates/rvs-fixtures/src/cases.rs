@@ -6,6 +6,7 @@ mod fragments;
 mod ftp;
 mod headers;
 mod icmp;
+mod icmp_tunnels;
 mod knobs;
 mod local;
 mod malformed;
@@ -36,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         tunnels::cases(),
         mtu::cases(),
         icmp::cases(),
+        icmp_tunnels::cases(),
         local::cases(),
         cutting::cases(),
         fragments::cases(),

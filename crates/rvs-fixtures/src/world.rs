@@ -487,6 +487,7 @@ fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundi
     } else if !matches!(spec.hops, Hops::Nothing | Hops::Unasked) {
         server.hop_ifindex.store(around.lan);
         server.hop_mtu.store(spec.mtu);
+        server.route_mtu.store(spec.mtu);
     }
     // Half the clock's range ahead is the past.
     let ahead = if spec.hops == Hops::Stale {

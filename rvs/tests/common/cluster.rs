@@ -131,6 +131,13 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// One more host, connected to nothing.
+    pub(crate) fn host(&self, name: &str) -> Outcome<Host> {
+        Ok(self.lab.host(name)?)
+    }
+}
+
 /// A real server that was prepared for direct routing and tunnels by RVS's own command, which also undoes it.
 #[derive(Debug)]
 struct Prepared {

@@ -145,7 +145,8 @@ fn carry<P: Path>(
         return answer_client(icmp::TTL);
     }
     let room = hop.mtu.saturating_sub(overhead(server, Some(method)));
-    if flow.largest > room {
+    if flow.largest > room && !(method == Method::Tunnel && tunnel::may_be_cut(path, flow, server))
+    {
         return too_long(path, flow, room, method, Outcome::ANSWER_CLIENT);
     }
     let done = match method {
@@ -518,7 +519,18 @@ pub fn ask<P: Path>(path: &P, flow: &Flow, server: u32, hop: &mut Hop) -> u32 {
     } else {
         family::V4
     };
-    u32::from(path.route(u32::from(family), &address, &own, hop))
+    let found = path.route(u32::from(family), &address, &own, hop);
+    let path_mtu = server.path_mtu.load();
+    if path_mtu != 0 {
+        hop.mtu = hop.mtu.min(path_mtu);
+    }
+    u32::from(found)
+}
+
+/// Bytes that go before a packet in the tunnel to `server`.
+#[inline(always)]
+pub(crate) fn tunnel_overhead(server: &Server) -> u32 {
+    tunnel::overhead(server)
 }
 
 /// How the express way sends a packet on.

@@ -43,6 +43,25 @@ fn is_v6(server: &Server) -> bool {
     server.flags.load() & Server::V6 != 0
 }
 
+/// Whether a packet that is too large for what is known of the path still goes to `server`, since routers may
+/// fragment what it is in, and only the route itself has to take it.
+#[inline(always)]
+pub(super) fn may_be_cut<P: Path>(path: &P, flow: &Flow, server: &Server) -> bool {
+    !is_v6(server)
+        && !is_whole(path, flow)
+        && server.path_mtu.load() != 0
+        && flow.largest.wrapping_add(overhead(server)) <= server.route_mtu.load()
+}
+
+/// Whether the outer IPv4 header forbids fragments. DF is the inner packet's, and set for IPv6, which routers do not
+/// fragment.
+#[inline(always)]
+fn is_whole<P: Path>(path: &P, flow: &Flow) -> bool {
+    path.settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::PMTU_DISC != 0)
+        && (flow.is_v6() || flow.flags & Flow::DONT_FRAGMENT != 0)
+}
+
 /// Ages the packet and puts the outer header of its own family before it.
 #[inline(always)]
 pub(super) fn wrap_plain<P: Path>(path: &mut P, flow: &Flow, server: u32) -> bool {
@@ -274,12 +293,8 @@ fn header_v4<P: Path>(
     length: u32,
 ) -> [u32; 5] {
     let length = (length + 20) as u16;
-    // DF is the inner packet's, and set for IPv6, which routers do not fragment. Only what may be
-    // fragmented needs an identification.
-    let discovers = path
-        .settings()
-        .is_some_and(|settings| settings.flags.load() & Settings::PMTU_DISC != 0);
-    let dont_fragment = discovers && (flow.is_v6() || flow.flags & Flow::DONT_FRAGMENT != 0);
+    // Only what may be fragmented needs an identification.
+    let dont_fragment = is_whole(path, flow);
     let mut header = [
         0x45 | u32::from(outer_tos(flow.tos)) << 8 | u32::from(length.to_be()) << 16,
         if dont_fragment {

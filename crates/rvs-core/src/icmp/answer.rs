@@ -5,7 +5,7 @@
 
 use rvs_abi::{Counter, Settings, protocol};
 
-use super::{OF_SERVER, TOO_BIG, TTL};
+use super::{BUILT, OF_SERVER, RELAYED, ROUTED, TOO_BIG, TTL, UNREACHABLE};
 use crate::{
     Action, Flow, NONE, Path, checksum, connection, director::drop, forward::direct::age_word,
 };
@@ -21,7 +21,7 @@ const QUOTE: u32 = 136;
 /// (else [`NONE`]), or of the server itself where [`OF_SERVER`] is set. The result is an [`Action`] as a number.
 #[inline(always)]
 pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 {
-    let kind = what & 0xff;
+    let kind = what & 0x7f;
     let unanswered = match kind {
         TOO_BIG => Counter::DropTooBig,
         TTL => Counter::DropTtl,
@@ -35,32 +35,47 @@ pub fn answer<P: Path>(path: &mut P, flow: &Flow, what: u32, index: u32) -> u32 
             Action::Drop as u32
         };
     }
-    let quoted = quote(flow);
-    let mut sum = 0;
-    for word in 0..QUOTE / 4 {
-        if word * 4 >= quoted {
-            break;
-        }
-        let Some(quote) = path.read_words::<1>(flow.network + word * 4) else {
+    let mut quoted = quote(flow);
+    let end = flow.network + quoted;
+    let mut sum = path.sum(flow, flow.network, end);
+    if sum == NONE {
+        return drop(path, Counter::DropNoRoom);
+    }
+    let balance = if what & ROUTED == 0 {
+        balance(path, flow, end)
+    } else {
+        NONE
+    };
+    if balance == NONE {
+        if !path.resize(end) {
             return drop(path, Counter::DropNoRoom);
-        };
-        sum = checksum::add(sum, quote[0]);
+        }
+    } else {
+        if !path.resize(end + 4) || !path.write_words(end, &[balance]) {
+            return drop(path, Counter::DropNoRoom);
+        }
+        sum = checksum::add(sum, balance);
+        quoted += 4;
     }
     let from = source(path, flow, index);
-    let written = path.resize(flow.network + quoted)
-        && if flow.is_v6() {
-            write_v6(path, flow, what, quoted, sum, &from)
-        } else {
-            write_v4(path, flow, what, quoted, sum, from[0])
-        };
+    let written = if flow.is_v6() {
+        write_v6(path, flow, what, quoted, sum, &from)
+    } else {
+        write_v4(path, flow, what, quoted, sum, from[0])
+    };
     if !written {
         return drop(path, Counter::DropNoRoom);
     }
-    path.count(match kind {
-        TOO_BIG => Counter::AnswerTooBig,
-        TTL => Counter::AnswerTtl,
-        _ => Counter::AnswerUnreachable,
-    });
+    match kind {
+        TOO_BIG => path.count(Counter::AnswerTooBig),
+        TTL => path.count(Counter::AnswerTtl),
+        UNREACHABLE => path.count(Counter::AnswerUnreachable),
+        // Whoever relays counts.
+        _ => {}
+    }
+    if what & ROUTED != 0 {
+        return BUILT;
+    }
     if flow.is_local() {
         path.deliver() as u32
     } else {
@@ -85,6 +100,53 @@ fn quote(flow: &Flow) -> u32 {
         headers
     }
     .min(QUOTE)
+    .min(flow.largest & !3)
+}
+
+/// A word behind the quote's `end` that makes a checksum in it come out as it is, or [`NONE`] where there is none
+/// to be kept.
+///
+/// Where hardware was yet to fill the packet's TCP or UDP checksum in, the kernel keeps the note that it should, and it
+/// will sum up what is quoted and write into the quote, under the feet of ICMP's own checksum. Who fills in writes
+/// the complement of the sum of all from the transport header on, what lies in the checksum's place included. So if that
+/// sum is the complement of what lies there, the same is written, and nothing changes, filled in or not.
+#[inline(always)]
+fn balance<P: Path>(path: &P, flow: &Flow, end: u32) -> u32 {
+    let place = match flow.protocol {
+        protocol::TCP => 16,
+        protocol::UDP => 6,
+        _ => return NONE,
+    };
+    if flow.flags & Flow::LATER_FRAGMENT != 0 {
+        return NONE;
+    }
+    let Some(checksum) = path.read::<2>(flow.transport + place) else {
+        return NONE;
+    };
+    let sum = path.sum(flow, flow.transport, end);
+    if sum == NONE {
+        return NONE;
+    }
+    let missing = checksum::add(u32::from(!u16::from_ne_bytes(checksum)), !sum);
+    u32::from(checksum::fold(missing))
+}
+
+/// The folded sum of the packet's words from offset `from` to `end`, no more than are ever quoted; [`NONE`] where they are
+/// not there. On its own, since a loop's every way out is one more way through what follows it.
+#[inline(always)]
+pub fn sum<P: Path>(path: &P, flow: &Flow, from: u32, end: u32) -> u32 {
+    let mut sum = 0;
+    for word in 0..QUOTE / 4 {
+        let at = from.wrapping_add(word * 4);
+        if at >= end {
+            break;
+        }
+        let Some(word) = path.read_words::<1>(at.max(flow.network)) else {
+            return NONE;
+        };
+        sum = checksum::add(sum, word[0]);
+    }
+    u32::from(checksum::fold(sum))
 }
 
 /// Where the error comes from.
@@ -127,9 +189,10 @@ fn write_v4<P: Path>(
     sum: u32,
     from: u32,
 ) -> bool {
-    let (kind, code, mtu) = match what & 0xff {
+    let (kind, code, mtu) = match what & 0x7f {
         TOO_BIG => (3, 4, (what >> 8) as u16),
         TTL => (11, 0, 0),
+        RELAYED => (what >> 8 & 0xff, what >> 16 & 0xff, 0),
         _ => (3, 3, 0),
     };
     let length = (20 + 8 + quoted) as u16;
@@ -163,9 +226,10 @@ fn write_v6<P: Path>(
     sum: u32,
     from: &[u32; 4],
 ) -> bool {
-    let (kind, code, mtu) = match what & 0xff {
+    let (kind, code, mtu) = match what & 0x7f {
         TOO_BIG => (2, 0, what >> 8),
         TTL => (3, 0, 0),
+        RELAYED => (what >> 8 & 0xff, what >> 16 & 0xff, 0),
         _ => (1, 4, 0),
     };
     let length = u32::from(((8 + quoted) as u16).to_be());

@@ -12,6 +12,7 @@ use rvs_abi::{
     slot::{Link, State},
 };
 
+use super::quote;
 use crate::{
     Action, Flow, Hop, NONE, Path, checksum, connection,
     director::drop,
@@ -19,7 +20,6 @@ use crate::{
         self, Side,
         direct::{age_word, aged_checksum},
     },
-    parse::{half, ipv4, ipv6, is_switched},
 };
 
 /// The quoted packet was understood, or the error rewritten.
@@ -95,11 +95,7 @@ fn is_to_local_client<P: Path>(path: &P, flow: &Flow, index: u32) -> bool {
 #[inline(always)]
 pub fn read_quoted<P: Path>(path: &P, flow: &Flow, quoted: &mut Flow) -> u32 {
     let at = flow.transport + 8;
-    u32::from(if flow.is_v6() {
-        read_v6(path, at, quoted)
-    } else {
-        read_v4(path, at, quoted)
-    })
+    u32::from(quote::read(path, at, flow.is_v6(), quoted))
 }
 
 /// Rewrites the error and what it quotes by the NAT slot at `index`; [`READ`] or 0.
@@ -131,46 +127,6 @@ pub fn mend<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         let address = slot.rewrite[0].load();
         rewrite_v4(path, flow, &quoted, address, ports, side)
     })
-}
-
-#[inline(always)]
-fn read_v4<P: Path>(path: &P, at: u32, quoted: &mut Flow) -> bool {
-    let Some(header) = path.read_words::<5>(at) else {
-        return false;
-    };
-    let length = (header[0] & 0xf) * 4;
-    if header[0] >> 4 & 0xf != 4 || length < 20 || half(header[1], 1) & 0x1fff != 0 {
-        return false;
-    }
-    ipv4::fill(quoted, &header);
-    read_ports(path, quoted, at, length)
-}
-
-#[inline(always)]
-fn read_v6<P: Path>(path: &P, at: u32, quoted: &mut Flow) -> bool {
-    let Some(header) = path.read_words::<10>(at) else {
-        return false;
-    };
-    if header[0] >> 4 & 0xf != 6 {
-        return false;
-    }
-    ipv6::fill(quoted, &header);
-    quoted.protocol = (header[1] >> 16) as u8;
-    read_ports(path, quoted, at, 40)
-}
-
-#[inline(always)]
-fn read_ports<P: Path>(path: &P, quoted: &mut Flow, at: u32, header: u32) -> bool {
-    quoted.network = at;
-    quoted.transport = at + header;
-    if !is_switched(quoted.protocol) {
-        return false;
-    }
-    let Some(ports) = path.read_words::<1>(quoted.transport) else {
-        return false;
-    };
-    quoted.ports = ports[0];
-    true
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use crate::{Flow, Packet};
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT_HEADER: u8 = 44;
+pub(crate) const FRAGMENT_HEADER: u8 = 44;
 const DESTINATION: u8 = 60;
 
 /// The most extension headers that are walked; the RFC's recommended order has five.
@@ -80,6 +80,12 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
         },
         _ => OTHER,
     }
+}
+
+/// Whether another header follows the one of this number.
+#[inline(always)]
+pub(crate) fn is_extension(next: u8) -> bool {
+    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT_HEADER | DESTINATION)
 }
 
 /// Takes what does not depend on lengths or extension headers from a header's words.

@@ -40,6 +40,7 @@ const PROGRAMS: [&str; 17] = [
     "rvs_persist",
     "rvs_sip",
     "rvs_sweep",
+    "rvs_unfollowed",
 ];
 
 #[test]

@@ -29,6 +29,15 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(of_nobody(family));
         cases.push(old(family));
     }
+    for extensions in [
+        &[(0, 6)][..],
+        &[(60, 14)],
+        &[(0, 6), (60, 6), (43, 22), (60, 14)],
+    ] {
+        cases.push(behind_extensions(extensions, false));
+        cases.push(behind_extensions(extensions, true));
+    }
+    cases.push(of_fragments());
     cases
 }
 
@@ -242,5 +251,92 @@ fn old(family: Family) -> Case {
             open(family, 6, Method::Nat),
             Step::drops(&error, Counter::DropTtl),
         ],
+    )
+}
+
+/// Errors both ways that quote packets with IPv6 extension headers: their kinds, and lengths without two bytes. In an
+/// atomic fragment, or not.
+fn behind_extensions(extensions: &[(u8, usize)], atomic: bool) -> Case {
+    let family = Family::V6;
+    let extended = |packet: Recipe| {
+        let packet = extensions.iter().fold(packet, |packet, (kind, length)| {
+            packet.extension(*kind, &vec![0; *length])
+        });
+        if atomic {
+            packet.fragment(0, false)
+        } else {
+            packet
+        }
+    };
+    let mut length: usize = extensions.iter().map(|(_, length)| length + 2).sum();
+    length += 40 + 8 + if atomic { 8 } else { 0 };
+    // UDP's checksum stays as it was.
+    let quote = |packet: &Recipe, seen: &Recipe| {
+        let mut quote = packet.ip()[..length].to_vec();
+        quote[length - 2..].copy_from_slice(&seen.ip()[length - 2..length]);
+        quote
+    };
+    let kind = kinds(family)[0].clone();
+    let mut steps = vec![open(family, 17, Method::Nat)];
+
+    let reply = extended(answer(family, 17, ""));
+    let (seen, inside) = (translated(&reply, family), reply.aged());
+    let input = kind.message(family.gateway(), family.vip(0), &quote(&seen, &seen));
+    let output = kind
+        .message(family.gateway(), family.server(0), &quote(&inside, &seen))
+        .aged()
+        .to_server(0);
+    steps.push(Step::sends(&input, &output).counts(&[Counter::IcmpForward]));
+
+    let packet = extended(first(family, 17));
+    let (sent, seen) = (packet.clone().aged(), forwarded(&packet, Method::Nat, 0));
+    let input = kind
+        .message(family.server(0), family.client(), &quote(&seen, &seen))
+        .from_server(0);
+    let output = kind
+        .message(family.vip(0), family.client(), &quote(&sent, &seen))
+        .aged()
+        .to_client(CLIENT_MAC);
+    steps.push(Step::sends(&input, &output).counts(&[Counter::IcmpForward]));
+    // Cut off in the midst of the headers.
+    let cut = &quote(&seen, &seen)[..length - 8];
+    let cut = kind
+        .message(family.server(0), family.client(), cut)
+        .from_server(0);
+    steps.push(Step::passes(&cut, Counter::PassIcmp));
+
+    let kinds: Vec<u8> = extensions.iter().map(|(kind, _)| *kind).collect();
+    let name = format!(
+        "IPv6: errors about packets with extension headers {kinds:?}{} find their connection",
+        if atomic { " in an atomic fragment" } else { "" }
+    );
+    Case::new(name, &one(family, 17, Method::Nat), steps)
+}
+
+/// Of a packet in fragments only the first has ports.
+fn of_fragments() -> Case {
+    let family = Family::V6;
+    let seen = translated(&answer(family, 17, ""), family);
+    let kind = kinds(family)[0].clone();
+    let message = |quote: &[u8]| kind.message(family.gateway(), family.vip(0), quote);
+    let inside = answer(family, 17, "").aged();
+    let (first, first_inside) = (seen.clone().fragment(0, true), inside.fragment(0, true));
+    let mut quote = first_inside.ip()[..56].to_vec();
+    quote[54..].copy_from_slice(&first.ip()[54..56]);
+    let output = kind
+        .message(family.gateway(), family.server(0), &quote)
+        .aged()
+        .to_server(0);
+    let mut later = first.ip()[..56].to_vec();
+    later[43] |= 8;
+    let steps = vec![
+        open(family, 17, Method::Nat),
+        Step::sends(&message(&first.ip()[..56]), &output).counts(&[Counter::IcmpForward]),
+        Step::passes(&message(&later), Counter::PassIcmp),
+    ];
+    Case::new(
+        "IPv6: an error about a first fragment finds its connection, about a later one none",
+        &one(family, 17, Method::Nat),
+        steps,
     )
 }

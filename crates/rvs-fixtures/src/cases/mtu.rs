@@ -48,7 +48,8 @@ pub(super) enum Error {
     Unreachable,
 }
 
-/// What of a packet the director quotes: its headers, and forty bytes more where they are there.
+/// What of a packet the director quotes: its headers, and forty bytes more where they are there; behind TCP and UDP
+/// a word that balances their checksum.
 fn quote(packet: &Recipe, protocol: u8) -> Vec<u8> {
     let bytes = packet.ip();
     let network = match packet.family() {
@@ -61,7 +62,20 @@ fn quote(packet: &Recipe, protocol: u8) -> Vec<u8> {
     } else {
         headers
     };
-    bytes[..length].to_vec()
+    let mut quote = bytes[..length].to_vec();
+    if protocol == 6 || protocol == 17 {
+        let place = network + if protocol == 6 { 16 } else { 6 };
+        let checksum = u16::from_be_bytes([quote[place], quote[place + 1]]);
+        let sum = quote[network..].chunks(2).fold(0, |sum, pair| {
+            (sum + u64::from(u16::from_be_bytes([pair[0], pair[1]]))) % 0xffff
+        });
+        // What makes the sum of all the complement of the checksum; zero is written as what it comes out as.
+        let missing = (0xffff * 2 - u64::from(checksum) - sum) % 0xffff;
+        let missing = if missing == 0 { 0xffff } else { missing as u16 };
+        quote.extend(missing.to_be_bytes());
+        quote.extend([0, 0]);
+    }
+    quote
 }
 
 /// The director's error about `packet`.
