@@ -148,15 +148,9 @@ fn is_about<P: Path>(path: &P, flow: &Flow, server: &Server) -> bool {
     let Some(to) = to else {
         return false;
     };
-    let mut i = 0;
-    while i < if is_v6 { 4 } else { 1 } {
-        if server.address[i].load() != to[i] || server.own_address[i].load() != flow.destination[i]
-        {
-            return false;
-        }
-        i += 1;
-    }
-    true
+    let address: [u32; 4] = core::array::from_fn(|i| server.address[i].load());
+    let own: [u32; 4] = core::array::from_fn(|i| server.own_address[i].load());
+    address == to && own == flow.destination
 }
 
 /// Notes that no more than `mtu` bytes go to the server at once; what fits into its tunnel then, as an answer.
