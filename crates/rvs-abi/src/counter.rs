@@ -54,6 +54,7 @@ counters! {
     PassFragment, "pass_fragment", Pass, "A fragment that concerns no virtual service.";
     PassLocal, "pass_local", Pass, "Delivered to the director itself, which is the real server.";
     PassMalformed, "pass_malformed", Pass, "A transport header that contradicts itself or ends too early; left to the host.";
+    PassTunneled, "pass_tunneled", Pass, "A new connection that left another tunnel on this host (ignore_tunneled).";
     DropMalformed, "drop_malformed", Drop, "An IP header that contradicts itself or ends too early.";
     DropMartian, "drop_martian", Drop, "A source address that cannot be a client's.";
     DropFragment, "drop_fragment", Drop, "A fragment to or from a virtual service, of which the first was not seen, or not understood.";
@@ -77,6 +78,7 @@ counters! {
     IcmpLimited, "icmp_limited", Note, "An ICMP error was due, but the limit was reached.";
     IcmpForward, "icmp_forward", Note, "An ICMP error was followed to its connection.";
     PathMtu, "path_mtu", Note, "A router on the way to a tunnel's server said how much the way takes: less than was known.";
+    IpsecForward, "ipsec_forward", Note, "An AH or ESP packet went with the key exchange of its addresses.";
     DirectReply, "direct_reply", Note, "A direct-routing or tunnel server's reply came through the director.";
     LocalReply, "local_reply", Note, "A reply from a server, or to a client, on the director itself.";
     Reused, "reused", Note, "A closed connection made way for a new one with the same ports.";

@@ -135,16 +135,19 @@ pub mod tail {
     pub const SIP: u32 = 10;
     /// `rvs_unfollowed`.
     pub const UNFOLLOWED: u32 = 3;
+    /// `rvs_ipsec`.
+    pub const IPSEC: u32 = 6;
     /// How many places there are.
     pub const PROGRAMS: u32 = 16;
 
     /// The programs by name, each with its place.
-    pub const ALL: [(&str, u32); 8] = [
+    pub const ALL: [(&str, u32); 9] = [
         ("rvs_newcomer", NEWCOMER),
         ("rvs_persist", PERSIST),
         ("rvs_opened", OPENED),
         ("rvs_icmp_error", ICMP_ERROR),
         ("rvs_unfollowed", UNFOLLOWED),
+        ("rvs_ipsec", IPSEC),
         ("rvs_fragment", FRAGMENT),
         ("rvs_ftp", FTP),
         ("rvs_sip", SIP),

@@ -29,9 +29,10 @@ pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
         parse::ICMP_ERROR => return path.icmp_error(flow),
         parse::ICMP_OTHER => return pass(path, Counter::PassIcmp),
         parse::FRAGMENT => return path.fragment(flow),
+        parse::IPSEC => return path.ipsec(flow),
         parse::MALFORMED => return drop(path, Counter::DropMalformed),
         parse::MALFORMED_TRANSPORT => return pass(path, Counter::PassMalformed),
-        _ => return pass(path, Counter::PassOther),
+        _ => return unknown(path),
     }
 
     let index = path.find(flow);
@@ -62,6 +63,23 @@ pub fn direct<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
     path.newcomer(flow)
 }
 
+/// A packet of a protocol that is not switched: the host's. What is in it may come to the director again when the host
+/// has unwrapped it, and is not to be scheduled then (`ignore_tunneled`).
+#[inline(always)]
+fn unknown<P: Path>(path: &mut P) -> u32 {
+    if ignores_tunneled(path) {
+        path.mark_tunneled();
+    }
+    pass(path, Counter::PassOther)
+}
+
+#[inline(always)]
+fn ignores_tunneled<T: Tables>(tables: &T) -> bool {
+    tables
+        .settings()
+        .is_some_and(|settings| settings.flags.load() & Settings::IGNORE_TUNNELED != 0)
+}
+
 /// A packet of no known connection: the first of one, or none of ours. The result is an [`Action`] as a number.
 #[inline(always)]
 pub fn newcomer<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
@@ -78,15 +96,22 @@ fn welcome<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if flow.is_local() {
         intent.state |= State::LOCAL_CLIENT;
     }
-    if ftp::any_expected(path) && flow.begins() && path.expected(flow, intent) != 0 {
+    if ftp::any_expected(path)
+        && !flow.is_quoted()
+        && flow.begins()
+        && path.expected(flow, intent) != 0
+    {
         path.count(Counter::FtpData);
         return join(path, flow, intent);
     }
     intent.service = path.service_of(flow);
     if intent.service == NONE {
+        if flow.is_quoted() {
+            return pass(path, Counter::PassIcmp);
+        }
         return returning_or_pass(path, flow, intent);
     }
-    if !begins(path, flow, intent.service) {
+    if !flow.is_quoted() && !begins(path, flow, intent.service) {
         return stray(path, Counter::PassNoConnection);
     }
     open(path, flow, intent)
@@ -132,7 +157,18 @@ pub(crate) fn finish<P: Path>(path: &mut P, flow: &Flow, index: u32, outcome: u3
 
 /// Follows an ICMP error to its connection, or leaves it to the host. The result is an [`Action`] as a number.
 #[inline(always)]
-pub fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+pub fn icmp_error<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
+    if flow.is_quoted() {
+        // The connection is there; now for the error itself, which is not scheduled a second time.
+        *flow = Flow {
+            network: flow.network,
+            flags: flow.flags & (Flow::LOCAL | Flow::QUOTED),
+            ..Flow::default()
+        };
+        if path.parse(flow) != parse::ICMP_ERROR {
+            return pass(path, Counter::PassIcmp);
+        }
+    }
     let index = path.follow(flow);
     if index == NONE {
         return path.unfollowed(flow);
@@ -169,6 +205,9 @@ pub fn icmp_error<P: Path>(path: &mut P, flow: &Flow) -> u32 {
 fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if is_martian(flow) {
         return drop(path, Counter::DropMartian);
+    }
+    if ignores_tunneled(path) && path.is_tunneled() {
+        return pass(path, Counter::PassTunneled);
     }
     let active = path
         .settings()
@@ -231,6 +270,9 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
 /// [`Action`] as a number.
 #[inline(always)]
 pub fn opened<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
+    if flow.is_quoted() {
+        return path.icmp_error(flow);
+    }
     if intent.slot == NONE {
         let outcome = path.once(flow, intent);
         return finish(path, flow, NONE, outcome);
@@ -251,15 +293,18 @@ pub fn opened<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
 #[inline(always)]
 pub(crate) fn nobody<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     path.count(Counter::DropNoDestination);
+    if flow.is_quoted() {
+        return Action::Drop as u32;
+    }
     path.answer(flow, icmp::UNREACHABLE, NONE)
 }
 
 /// Whether the datagram is scheduled for itself (IPVS: `IP_VS_SVC_F_ONEPACKET`). One in fragments makes a connection
-/// all the same, by which they stay together.
+/// all the same, by which they stay together, and so does one that an ICMP error is about.
 #[inline(always)]
 pub(crate) fn is_once<T: Tables>(tables: &T, flow: &Flow, service: u32) -> bool {
     flow.protocol == protocol::UDP
-        && flow.flags & Flow::FIRST_FRAGMENT == 0
+        && flow.flags & (Flow::FIRST_FRAGMENT | Flow::QUOTED) == 0
         && tables
             .service(service)
             .is_some_and(|service| service.flags.load() & Service::ONE_PACKET != 0)

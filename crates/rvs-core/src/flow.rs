@@ -52,6 +52,9 @@ impl Flow {
     pub const SEGMENTED: u8 = 4;
     /// A fragment beyond the first.
     pub const LATER_FRAGMENT: u8 = 8;
+    /// Not a packet itself but what an ICMP error quotes, as the client would have sent it: a connection is made for
+    /// it, and then the error is followed there (`schedule_icmp`).
+    pub const QUOTED: u8 = 32;
     /// Sent by the director's own host: seen on the loopback interface or on its way out.
     pub const LOCAL: u8 = 64;
 
@@ -65,6 +68,12 @@ impl Flow {
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
         self.protocol == protocol::TCP
+    }
+
+    /// Whether this is what an ICMP error quotes.
+    #[inline(always)]
+    pub fn is_quoted(&self) -> bool {
+        self.flags & Self::QUOTED != 0
     }
 
     /// Whether the packet was sent by the director's own host.

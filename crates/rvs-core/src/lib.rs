@@ -36,6 +36,7 @@ pub mod fragments;
 pub mod ftp;
 pub mod icmp;
 pub mod intent;
+pub mod ipsec;
 pub mod packet;
 pub mod parse;
 pub mod path;

@@ -63,6 +63,14 @@ pub trait Packet {
         0
     }
 
+    /// Notes that the packet is the host's to unwrap, if it is something wrapped.
+    fn mark_tunneled(&mut self) {}
+
+    /// Whether it was noted so, and now is what was inside.
+    fn is_tunneled(&self) -> bool {
+        false
+    }
+
     /// Segments and bytes of payload in each, of a super-packet; `(1, 0)` of an ordinary packet.
     fn segments(&self) -> (u32, u32);
 

@@ -2,7 +2,8 @@
 
 use crate::{
     Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, crc32c, detour, director,
-    express, forward, fragments, ftp, icmp, parse, persist, room, schedule, service, sip, state,
+    express, forward, fragments, ftp, icmp, ipsec, parse, persist, room, schedule, service, sip,
+    state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -107,7 +108,7 @@ pub trait Path: Packet + Tables + Sized {
 
     /// See [`director::icmp_error`]. In the kernel this is another program, which does not come back.
     fn icmp_error(&mut self, flow: &Flow) -> u32 {
-        director::icmp_error(self, flow)
+        director::icmp_error(self, &mut flow.clone())
     }
 
     /// See [`state::advance`].
@@ -283,6 +284,11 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`fragments::fragment`]. In the kernel this is another program, which does not come back.
     fn fragment(&mut self, flow: &Flow) -> u32 {
         fragments::fragment(self, flow)
+    }
+
+    /// See [`ipsec::ipsec`]. In the kernel this is another program, which does not come back.
+    fn ipsec(&mut self, flow: &Flow) -> u32 {
+        ipsec::ipsec(self, &mut flow.clone())
     }
 
     /// See [`ftp::control`]. In the kernel this is another program, which does not come back.

@@ -61,10 +61,8 @@ impl Dataplane {
 }
 
 /// Knobs that no program reads yet, and whether they are turned on.
-fn without_effect(knobs: &Knobs) -> [(&'static str, bool); 4] {
+fn without_effect(knobs: &Knobs) -> [(&'static str, bool); 2] {
     [
-        ("schedule_icmp", knobs.schedule_icmp),
-        ("ignore_tunneled", knobs.ignore_tunneled),
         ("cache_bypass", knobs.cache_bypass),
         ("backup_only", knobs.backup_only),
     ]

@@ -27,7 +27,9 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use rvs_abi::Counter;
-use rvs_core::{Action, Flow, decapsulate, director, express, fragments, ftp, icmp, persist, sip};
+use rvs_core::{
+    Action, Flow, decapsulate, director, express, fragments, ftp, icmp, ipsec, persist, sip,
+};
 
 /// Not ours: the next program of the chain goes on, and in the end the host's stack. The value is
 /// that of `TCX_NEXT` and of `TC_ACT_UNSPEC`.
@@ -158,6 +160,15 @@ pub fn rvs_unfollowed(context: TcContext) -> i32 {
     };
     let mut path = skb::Skb::of(context.skb.skb, flow);
     verdict(icmp::unfollowed(&mut path, flow, inner))
+}
+
+/// The director, where `rvs_ingress` found AH or ESP.
+#[classifier]
+pub fn rvs_ipsec(context: TcContext) -> i32 {
+    match maps::flow() {
+        Some(flow) => verdict(ipsec::ipsec(&mut skb::Skb::of(context.skb.skb, flow), flow)),
+        None => NEXT,
+    }
 }
 
 /// The director, where `rvs_ingress` found a fragment.

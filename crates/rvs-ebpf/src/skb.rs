@@ -36,6 +36,9 @@ const AF_INET6: u32 = 10;
 /// to the director again.
 const SWITCHED: u16 = 0x5256;
 
+/// Says that a packet may be something wrapped: the mark stays with it when the host unwraps it.
+const TUNNELED: u16 = 0x5257;
+
 /// The packet.
 pub struct Skb {
     /// The program's context.
@@ -174,6 +177,18 @@ impl Packet for Skb {
     fn mark(&self) -> u32 {
         // SAFETY: as in `packet_type`.
         unsafe { (*self.context).mark }
+    }
+
+    #[inline(always)]
+    fn mark_tunneled(&mut self) {
+        // SAFETY: as in `packet_type`.
+        unsafe { (*self.context).tc_index = u32::from(TUNNELED) };
+    }
+
+    #[inline(always)]
+    fn is_tunneled(&self) -> bool {
+        // SAFETY: as in `packet_type`.
+        unsafe { (*self.context).tc_index == u32::from(TUNNELED) }
     }
 
     #[inline(always)]

@@ -252,6 +252,11 @@ impl Path for Skb {
         director::drop(self, Counter::DropProgram)
     }
     #[inline(always)]
+    fn ipsec(&mut self, _flow: &Flow) -> u32 {
+        maps::go_on(self.context, tail::IPSEC);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
     fn ftp(&mut self, _flow: &Flow) -> u32 {
         maps::go_on(self.context, tail::FTP);
         director::drop(self, Counter::DropProgram)

@@ -6,7 +6,9 @@ mod fragments;
 mod ftp;
 mod headers;
 mod icmp;
+mod icmp_schedule;
 mod icmp_tunnels;
+mod ipsec;
 mod knobs;
 mod local;
 mod malformed;
@@ -37,7 +39,9 @@ pub fn cases() -> Vec<Case> {
         tunnels::cases(),
         mtu::cases(),
         icmp::cases(),
+        icmp_schedule::cases(),
         icmp_tunnels::cases(),
+        ipsec::cases(),
         local::cases(),
         cutting::cases(),
         fragments::cases(),

@@ -38,6 +38,7 @@ pub struct Frame {
     segments: (u32, u32),
     checksum: Checksum,
     mark: u32,
+    tunneled: bool,
     routes: Vec<Resolved>,
     sent: Option<Sent>,
 }
@@ -59,6 +60,7 @@ impl Frame {
             segments: (1, 0),
             checksum: Checksum::Whole,
             mark: 0,
+            tunneled: false,
             routes,
             sent: None,
         }
@@ -120,6 +122,14 @@ impl Packet for Frame {
 
     fn length(&self) -> u32 {
         self.bytes.len() as u32
+    }
+
+    fn mark_tunneled(&mut self) {
+        self.tunneled = true;
+    }
+
+    fn is_tunneled(&self) -> bool {
+        self.tunneled
     }
 
     fn segments(&self) -> (u32, u32) {

@@ -117,6 +117,12 @@ impl Packet for Native<'_> {
     fn mark(&self) -> u32 {
         self.frame.mark()
     }
+    fn mark_tunneled(&mut self) {
+        self.frame.mark_tunneled();
+    }
+    fn is_tunneled(&self) -> bool {
+        self.frame.is_tunneled()
+    }
     fn segments(&self) -> (u32, u32) {
         self.frame.segments()
     }

@@ -20,6 +20,7 @@ use crate::{
         self, Side,
         direct::{age_word, aged_checksum},
     },
+    ipsec,
 };
 
 /// The quoted packet was understood, or the error rewritten.
@@ -32,7 +33,7 @@ pub fn follow<P: Path>(path: &P, flow: &Flow) -> u32 {
     if path.read_quoted(flow, &mut quoted) != READ || flow.destination != quoted.source {
         return NONE;
     }
-    path.find_returning(&quoted)
+    ipsec::find(path, &mut quoted, connection::REVERSED)
 }
 
 /// Sends an error about a NAT connection, which [`mend`] has rewritten, to whom it is for. The result is an [`Action`] as a number.
@@ -113,7 +114,11 @@ pub fn mend<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         Role::Reply => Side::Source,
     };
     // The quoted packet went the other way.
-    let ports = head.rewrite_ports.load().rotate_left(16);
+    let ports = if ipsec::is_ipsec(quoted.protocol) {
+        quoted.ports
+    } else {
+        head.rewrite_ports.load().rotate_left(16)
+    };
     u32::from(if flow.is_v6() {
         let Some(slot) = path.slot6(index) else {
             return 0;
@@ -164,7 +169,7 @@ fn rewrite_v4<P: Path>(
         && path.write_words(flow.network + outer_at, &[address])
         && path.write_words(quoted.network + 8, &[inner_age])
         && path.write_words(quoted.network + inner_at, &[address])
-        && path.write_words(quoted.transport, &[ports])
+        && (ports == quoted.ports || path.write_words(quoted.transport, &[ports]))
         && path.write_words(
             flow.transport,
             &[icmp[0] & 0xffff | u32::from(icmp_sum) << 16],
@@ -197,7 +202,7 @@ fn rewrite_v6<P: Path>(
     path.write(flow.network + 7, &[flow.ttl.wrapping_sub(1)])
         && path.write_words(flow.network + outer_at, address)
         && path.write_words(quoted.network + inner_at, address)
-        && path.write_words(quoted.transport, &[ports])
+        && (ports == quoted.ports || path.write_words(quoted.transport, &[ports]))
         && path.write_words(
             flow.transport,
             &[icmp[0] & 0xffff | u32::from(icmp_sum) << 16],

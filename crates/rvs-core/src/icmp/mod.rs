@@ -3,10 +3,12 @@
 mod answer;
 mod follow;
 mod quote;
+mod schedule;
 mod tunnel;
 
 pub use answer::{answer, sum};
 pub use follow::{READ, follow, mend, read_quoted, relay};
+pub(crate) use schedule::schedule;
 pub use tunnel::{lead, learn, read_tunneled, unfollowed};
 
 /// Larger than the path takes; [`too_big`] adds the MTU.

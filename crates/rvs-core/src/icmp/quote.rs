@@ -4,7 +4,7 @@
 use rvs_abi::protocol;
 
 use crate::{
-    Flow, Path,
+    Flow, Path, ipsec,
     parse::{half, ipv4, ipv6, is_switched},
 };
 
@@ -78,6 +78,10 @@ fn read_v6<P: Path>(path: &P, at: u32, quoted: &mut Flow) -> bool {
 fn read_ports<P: Path>(path: &P, quoted: &mut Flow, at: u32, header: u32) -> bool {
     quoted.network = at;
     quoted.transport = at + header;
+    if ipsec::is_ipsec(quoted.protocol) {
+        ipsec::mark(quoted);
+        return true;
+    }
     if !is_switched(quoted.protocol) {
         return false;
     }

@@ -22,8 +22,9 @@ use rvs_abi::{
 use super::{READ, RELAYED, quote, too_big};
 use crate::{
     Action, Flow, Hop, NONE, Path, connection,
+    connection::OWN,
     director::{drop, pass},
-    forward, parse,
+    forward, ipsec, parse,
     tables::Traffic,
 };
 
@@ -43,9 +44,9 @@ const SILENT: u32 = 0;
 #[inline(always)]
 pub fn unfollowed<P: Path>(path: &mut P, flow: &mut Flow, inner: &mut Flow) -> u32 {
     if path.read_tunneled(flow, inner) != READ {
-        return pass(path, Counter::PassIcmp);
+        return super::schedule(path, flow, inner);
     }
-    let index = path.find(inner);
+    let index = ipsec::find(path, inner, OWN);
     let what = if index == NONE {
         NONE
     } else {

@@ -3,9 +3,10 @@
 use rvs_abi::{family, protocol};
 
 use super::{
-    FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, is_switched, measure, sctp, transport,
+    FRAGMENT, ICMP_ERROR, ICMP_OTHER, IPSEC, MALFORMED, OTHER, half, is_switched, measure, sctp,
+    transport,
 };
-use crate::{Flow, Packet};
+use crate::{Flow, Packet, ipsec};
 
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
@@ -35,6 +36,10 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     }
     if fragment & 0x4000 != 0 {
         flow.flags |= Flow::DONT_FRAGMENT;
+    }
+    if ipsec::is_ipsec(flow.protocol) {
+        ipsec::mark(flow);
+        return IPSEC;
     }
     let switched = is_switched(flow.protocol);
     if fragment & 0x3fff != 0 {

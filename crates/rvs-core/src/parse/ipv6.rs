@@ -3,9 +3,10 @@
 use rvs_abi::{family, protocol};
 
 use super::{
-    FRAGMENT, ICMP_ERROR, ICMP_OTHER, MALFORMED, OTHER, half, is_switched, measure, sctp, transport,
+    FRAGMENT, ICMP_ERROR, ICMP_OTHER, IPSEC, MALFORMED, OTHER, half, is_switched, measure, sctp,
+    transport,
 };
-use crate::{Flow, Packet};
+use crate::{Flow, Packet, ipsec};
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -50,6 +51,10 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
                 if place & 0xfff9 != 0 {
                     flow.protocol = next;
                     flow.transport = network + skipped + 8;
+                    if ipsec::is_ipsec(next) {
+                        ipsec::mark(flow);
+                        return IPSEC;
+                    }
                     let switched = is_switched(next);
                     if place & 0xfff8 != 0 {
                         flow.flags |= Flow::LATER_FRAGMENT;
@@ -73,6 +78,10 @@ pub(super) fn parse<P: Packet>(packet: &P, flow: &mut Flow) -> u32 {
     match next {
         protocol::TCP | protocol::UDP => transport::parse(packet, flow, payload, None),
         protocol::SCTP => sctp::parse(packet, flow, payload),
+        protocol::AH | protocol::ESP => {
+            ipsec::mark(flow);
+            IPSEC
+        }
         // Errors are the types below 128 (RFC 4443 section 2.1).
         protocol::ICMPV6 => match packet.read::<1>(flow.transport) {
             Some([0..128]) if payload >= 8 => ICMP_ERROR,

@@ -27,6 +27,8 @@ pub const OTHER: u32 = 4;
 pub const MALFORMED: u32 = 5;
 /// The transport header does.
 pub const MALFORMED_TRANSPORT: u32 = 6;
+/// AH or ESP, whole or a fragment; the flow is complete, and its ports are those of IKE.
+pub const IPSEC: u32 = 7;
 
 /// Whether the director switches this protocol.
 #[inline(always)]

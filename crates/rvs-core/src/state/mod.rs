@@ -238,6 +238,10 @@ pub fn first_state<T: Tables>(tables: &T, flow: &Flow, method: Method) -> u32 {
     } else {
         State::NO_OUTPUT
     };
+    // What an ICMP error quotes does not say in which state the connection is.
+    if flow.is_quoted() && flow.is_stateful() {
+        return blind | State::INACTIVE;
+    }
     if !flow.is_tcp() && !flow.is_sctp() {
         return blind
             | State::INACTIVE

@@ -22,7 +22,7 @@ const INSTRUCTIONS: u32 = 100_000;
 /// Bytes of stack that a program's deepest chain of calls may take. The kernel refuses 512.
 const STACK: u32 = 384;
 /// The programs; one that is added must be added here.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 19] = [
     "rvs_clock",
     "rvs_decapsulate",
     "rvs_express",
@@ -33,6 +33,7 @@ const PROGRAMS: [&str; 17] = [
     "rvs_ingress",
     "rvs_ingress_l3",
     "rvs_insert",
+    "rvs_ipsec",
     "rvs_local",
     "rvs_local_l3",
     "rvs_newcomer",

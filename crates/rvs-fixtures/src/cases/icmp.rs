@@ -42,7 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 #[derive(Clone)]
-enum Kind {
+pub(super) enum Kind {
     V4(&'static str, Icmpv4Type),
     V6(&'static str, Icmpv6Type),
 }
@@ -54,7 +54,7 @@ impl Kind {
         }
     }
 
-    fn message(&self, from: IpAddr, to: IpAddr, quote: &[u8]) -> Recipe {
+    pub(super) fn message(&self, from: IpAddr, to: IpAddr, quote: &[u8]) -> Recipe {
         match self {
             Self::V4(_, kind) => Recipe::icmp4(from, to, kind.clone(), quote),
             Self::V6(_, kind) => Recipe::icmp6(from, to, *kind, quote),
@@ -62,7 +62,7 @@ impl Kind {
     }
 }
 
-fn kinds(family: Family) -> Vec<Kind> {
+pub(super) fn kinds(family: Family) -> Vec<Kind> {
     let quench = Icmpv4Type::Unknown {
         type_u8: 4,
         code_u8: 0,
@@ -109,7 +109,7 @@ fn open(family: Family, protocol: u8, method: Method) -> Step {
 
 /// What routers quote: the header and eight bytes. UDP's checksum is among them, and stays as it was
 /// when the packet was quoted: nobody looks at it there.
-fn quoted(packet: &Recipe, as_seen: &Recipe) -> Vec<u8> {
+pub(super) fn quoted(packet: &Recipe, as_seen: &Recipe) -> Vec<u8> {
     let header = match packet.family() {
         Family::V4 => 20,
         Family::V6 => 40,
