@@ -119,10 +119,11 @@ pub fn learn<P: Path>(path: &P, flow: &Flow, inner: &Flow, index: u32) -> u32 {
     match (flow.is_v6(), kind, code) {
         (false, 3, 4) => remember(
             path,
+            inner,
             server,
             u32::from(parse::half(second, 1)).max(LEAST_MTU_V4),
         ),
-        (true, 2, _) => remember(path, server, u32::from_be(second).max(LEAST_MTU_V6)),
+        (true, 2, _) => remember(path, inner, server, u32::from_be(second).max(LEAST_MTU_V6)),
         (is_v6, ..) if is_v6 == inner.is_v6() => RELAYED | kind << 8 | code << 16,
         // What the other family calls it: host or address unreachable, time exceeded.
         (false, 3, _) => RELAYED | 1 << 8 | 3 << 16,
@@ -156,7 +157,7 @@ fn is_about<P: Path>(path: &P, flow: &Flow, server: &Server) -> bool {
 
 /// Notes that no more than `mtu` bytes go to the server at once; what fits into its tunnel then, as an answer.
 #[inline(always)]
-fn remember<P: Path>(path: &P, server: &Server, mtu: u32) -> u32 {
+fn remember<P: Path>(path: &P, inner: &Flow, server: &Server, mtu: u32) -> u32 {
     let known = server.hop_mtu.load();
     let second = path
         .settings()
@@ -169,6 +170,10 @@ fn remember<P: Path>(path: &P, server: &Server, mtu: u32) -> u32 {
         if mtu != known {
             path.count(Counter::PathMtu);
         }
+    }
+    // Who allows fragmenting does not expect an answer.
+    if !inner.is_v6() && inner.flags & Flow::DONT_FRAGMENT == 0 {
+        return SILENT;
     }
     let fits = if known == 0 { mtu } else { mtu.min(known) };
     too_big(fits.saturating_sub(forward::tunnel_overhead(server)))
