@@ -11,6 +11,7 @@ mod machine;
 mod memory;
 mod report;
 mod schedulers;
+mod services;
 mod tcp;
 mod testrun;
 mod veth;
@@ -70,6 +71,7 @@ fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
     testrun::run(&wanted, &mut report)?;
     schedulers::run(&wanted, &mut report)?;
+    services::run(&wanted, &mut report)?;
     memory::run(&wanted, &mut report)?;
     veth::run(&wanted, &mut report)?;
     ipvs::run(&wanted, &mut report)?;
