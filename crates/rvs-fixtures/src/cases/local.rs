@@ -26,9 +26,10 @@ fn given(packet: &Recipe, family: Family) -> Recipe {
     packet.clone().aged().destination(server)
 }
 
-/// The reply as it leaves, or is given to the client: translated, its link addresses as they were.
+/// The reply of a server on the director as it leaves, or is given to the client: translated, its link addresses and its
+/// time to live as they were.
 fn left(packet: &Recipe, family: Family) -> Recipe {
-    packet.clone().aged().source((family.vip(0), 80))
+    packet.clone().source((family.vip(0), 80))
 }
 
 fn server_here(family: Family, protocol: u8) -> Case {
@@ -57,6 +58,8 @@ fn server_here(family: Family, protocol: u8) -> Case {
         // A packet for the host itself is no hop.
         request(&next(family, protocol).ttl(1)),
         reply(&answer(family, protocol, "A")),
+        // Nor is one that the host itself sends.
+        reply(&answer(family, protocol, "A").ttl(1)),
     ];
     Case::new(name, &world, steps)
 }
@@ -78,7 +81,7 @@ fn client_here(family: Family, protocol: u8, method: Method, persistence: u32) -
     let reply = |flags| {
         let (packet, delivered) = if method == Method::Nat {
             let packet = answer(family, protocol, flags);
-            let delivered = left(&packet, family);
+            let delivered = left(&packet, family).aged();
             (packet, delivered)
         } else {
             let packet = answer(family, protocol, flags).source((family.vip(0), 80));
