@@ -113,8 +113,9 @@ impl Side {
                     let file = file.display();
                     host.run(&["sh", "-c", &format!("umask 077; wg genkey > {file}")])?;
                     let public = host.run(&["sh", "-c", &format!("wg pubkey < {file}")])?;
-                    let port = "51820";
-                    let words = ["wg", "set", &name, "listen-port", port, "private-key"];
+                    // Both lie in one namespace.
+                    let port = format!("5182{number}");
+                    let words = ["wg", "set", &name, "listen-port", &port, "private-key"];
                     host.run(&[&words[..], &[&file.to_string()]].concat())?;
                     keys.push((host, name.clone(), public.trim().to_owned(), below));
                     name
@@ -125,7 +126,8 @@ impl Side {
                     relays.push(host.spawn(&[
                         "socat",
                         &format!("TUN,tun-name={name},tun-type=tun,iff-no-pi,iff-up"),
-                        &format!("UDP:{other}:5555,bind={below}:5555"),
+                        // Not connected, so that a neighbour that does not listen yet is no error.
+                        &format!("UDP4-DATAGRAM:{other}:5555,bind={below}:5555"),
                     ])?);
                     wait_until("the tun device", Duration::from_secs(10), || {
                         host.ifindex(&name).is_ok()
@@ -141,7 +143,7 @@ impl Side {
             if let (Some((host, name, _, _)), Some((_, _, public, below))) =
                 (keys.get(one), keys.get(other))
             {
-                let endpoint = format!("{below}:51820");
+                let endpoint = format!("{below}:5182{number}");
                 let all = "0.0.0.0/0,::/0";
                 host.run(&[
                     "wg",
@@ -194,6 +196,10 @@ fn ip(host: &Host, words: &str) -> Outcome<String> {
 /// Whether the kernel has this kind of device. The guest has all of them.
 fn is_here(lab: &Lab, kind: Kind) -> Outcome<bool> {
     let host = lab.host("trial")?;
+    if kind == Kind::Tun {
+        // Its device file does not load it where there are no device nodes without drivers; it may be built in.
+        drop(host.run(&["modprobe", "tun"]));
+    }
     let words = match kind {
         Kind::Tun => "tuntap add dev trial mode tun",
         Kind::Bridge => "link add trial type bridge",

@@ -21,11 +21,13 @@ use summary::Summary;
 const IN_GUEST: &[(&str, &str)] = &[
     ("rvs-dataplane", "load_gate"),
     ("rvs", "short"),
+    ("rvs", "e2e_devices"),
+    ("rvs", "e2e_local"),
     ("rvs", "real_ipvsadm"),
 ];
 
 /// How long the guest may take; it is emulated where the machine has no KVM.
-const GUEST_SECONDS: &str = "1800";
+const GUEST_SECONDS: &str = "3600";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

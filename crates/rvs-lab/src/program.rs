@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 pub(crate) const THIS_MACHINE: &str = "this machine";
 
 /// Program and Debian package, for those that tests are known to use.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("arping", "iputils-arping"),
     ("bridge", "iproute2"),
     ("curl", "curl"),
@@ -21,11 +21,13 @@ const PACKAGES: [(&str, &str); 15] = [
     ("nginx", "nginx-light"),
     ("nsenter", "util-linux"),
     ("ping", "iputils-ping"),
+    ("socat", "socat"),
     ("ss", "iproute2"),
     ("tc", "iproute2"),
     ("tcpdump", "tcpdump"),
     ("tracepath", "iputils-tracepath"),
     ("tshark", "tshark"),
+    ("wg", "wireguard-tools"),
 ];
 
 /// Where Debian keeps administration programs, which a user's PATH may lack.

@@ -67,6 +67,16 @@ pub(crate) const PROGRAMS: &[Package] = &[
     ),
     program("wrk", "wrk", "HTTP load"),
     program(
+        "socat",
+        "socat",
+        "carries packets between the tun devices of tests",
+    ),
+    program(
+        "wireguard-tools",
+        "wg",
+        "gives the wireguard devices of tests their keys",
+    ),
+    program(
         "qemu-system-x86",
         "qemu-system-x86_64",
         "runs the guest with Linux 6.1",
