@@ -5,6 +5,7 @@
 //! happens in namespaces of its own.
 
 mod bed;
+mod floods;
 mod frame;
 mod ipvs;
 mod machine;
@@ -76,6 +77,7 @@ fn run(args: &Args) -> Result<()> {
     veth::run(&wanted, &mut report)?;
     ipvs::run(&wanted, &mut report)?;
     tcp::run(&wanted, &mut report)?;
+    floods::run(&wanted, &mut report)?;
     report.retain(&wanted.only);
     print!("{}", report.table());
     if let Some(file) = &args.json {
