@@ -133,6 +133,8 @@ pub mod tail {
     pub const FTP: u32 = 5;
     /// `rvs_sip`.
     pub const SIP: u32 = 10;
+    /// `rvs_started`.
+    pub const STARTED: u32 = 11;
     /// `rvs_unfollowed`.
     pub const UNFOLLOWED: u32 = 3;
     /// `rvs_ipsec`.
@@ -141,7 +143,7 @@ pub mod tail {
     pub const PROGRAMS: u32 = 16;
 
     /// The programs by name, each with its place.
-    pub const ALL: [(&str, u32); 9] = [
+    pub const ALL: [(&str, u32); 10] = [
         ("rvs_newcomer", NEWCOMER),
         ("rvs_persist", PERSIST),
         ("rvs_opened", OPENED),
@@ -151,6 +153,7 @@ pub mod tail {
         ("rvs_fragment", FRAGMENT),
         ("rvs_ftp", FTP),
         ("rvs_sip", SIP),
+        ("rvs_started", STARTED),
     ];
 }
 

@@ -372,7 +372,7 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) ->
         intent.service = path
             .server(sender)
             .map_or(NONE, |server| server.service.load());
-        return path.sip(flow, intent);
+        return path.started(flow, intent);
     }
     unclaimed(path, flow)
 }

@@ -46,8 +46,13 @@ pub trait Path: Packet + Tables + Sized {
 
     /// See [`sip::sip`]. In the kernel this is another program, which does not come back.
     fn sip(&mut self, flow: &Flow, intent: &mut Intent) -> u32 {
+        sip::sip(self, flow, intent, &mut Flow::default())
+    }
+
+    /// See [`sip::started`]. In the kernel this is another program, which does not come back.
+    fn started(&mut self, flow: &Flow, intent: &mut Intent) -> u32 {
         let (mut key, mut turned) = (Flow::default(), Flow::default());
-        sip::sip(self, flow, intent, &mut key, &mut turned)
+        sip::started(self, flow, intent, &mut key, &mut turned)
     }
 
     /// See [`sip::find_call`].

@@ -1,7 +1,8 @@
 //! The kernel side: binds `rvs-core` to BPF contexts and maps. It decides nothing itself.
 //!
 //! Programs: `rvs_ingress` (tc, the whole way), which goes on by a tail call to `rvs_newcomer`,
-//! `rvs_icmp_error`, `rvs_fragment`, `rvs_ftp`, `rvs_persist`, `rvs_sip` and `rvs_opened` (each verified for itself, with a stack of its own); `rvs_local`, the same for
+//! `rvs_icmp_error`, `rvs_fragment`, `rvs_ftp`, `rvs_persist`, `rvs_sip`, `rvs_started`, `rvs_opened` and others (each
+//! verified for itself, with a stack of its own); `rvs_local`, the same for
 //! what the host itself sends; both once more, as `..._l3`, for interfaces without link header; `rvs_express` (XDP, the express way),
 //! `rvs_decapsulate` (tc, on tunnel-mode real servers), and three that user space runs itself
 //! (`BPF_PROG_TEST_RUN`): `rvs_sweep`, `rvs_insert`, `rvs_clock`.
@@ -115,9 +116,20 @@ pub fn rvs_persist(context: TcContext) -> i32 {
     verdict(persist::persist(&mut path, flow, intent, key))
 }
 
-/// The director, where `rvs_newcomer` found a service that is persistent by Call-ID, or a message of a server of one.
+/// The director, where `rvs_newcomer` found a service that is persistent by Call-ID.
 #[classifier]
 pub fn rvs_sip(context: TcContext) -> i32 {
+    let (Some(flow), Some(intent), Some(key)) = (maps::flow(), maps::intent(), maps::cleared_key())
+    else {
+        return NEXT;
+    };
+    let mut path = skb::Skb::of(context.skb.skb, flow);
+    verdict(sip::sip(&mut path, flow, intent, key))
+}
+
+/// The director, where `rvs_newcomer` found a packet of a real server of such a service.
+#[classifier]
+pub fn rvs_started(context: TcContext) -> i32 {
     let (Some(flow), Some(intent), Some(key), Some(turned)) = (
         maps::flow(),
         maps::intent(),
@@ -127,7 +139,7 @@ pub fn rvs_sip(context: TcContext) -> i32 {
         return NEXT;
     };
     let mut path = skb::Skb::of(context.skb.skb, flow);
-    verdict(sip::sip(&mut path, flow, intent, key, turned))
+    verdict(sip::started(&mut path, flow, intent, key, turned))
 }
 
 /// The director, where `rvs_newcomer`, `rvs_persist` or `rvs_sip` has decided.

@@ -52,6 +52,11 @@ impl Path for Skb {
         director::drop(self, Counter::DropProgram)
     }
     #[inline(always)]
+    fn started(&mut self, _flow: &Flow, _intent: &mut Intent) -> u32 {
+        maps::go_on(self.context, tail::STARTED);
+        director::drop(self, Counter::DropProgram)
+    }
+    #[inline(always)]
     fn find_call(&self, flow: &Flow, service: u32) -> u64 {
         rvs_find_call(self.context, flow, service)
     }

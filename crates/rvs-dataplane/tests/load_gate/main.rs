@@ -22,7 +22,7 @@ const INSTRUCTIONS: u32 = 100_000;
 /// Bytes of stack that a program's deepest chain of calls may take. The kernel refuses 512.
 const STACK: u32 = 384;
 /// The programs; one that is added must be added here.
-const PROGRAMS: [&str; 19] = [
+const PROGRAMS: [&str; 20] = [
     "rvs_clock",
     "rvs_decapsulate",
     "rvs_express",
@@ -40,6 +40,7 @@ const PROGRAMS: [&str; 19] = [
     "rvs_opened",
     "rvs_persist",
     "rvs_sip",
+    "rvs_started",
     "rvs_sweep",
     "rvs_unfollowed",
 ];
