@@ -23,6 +23,7 @@ const IN_GUEST: &[(&str, &str)] = &[
     ("rvs", "short"),
     ("rvs", "e2e_devices"),
     ("rvs", "e2e_local"),
+    ("rvs", "kernel_ends"),
     ("rvs", "real_ipvsadm"),
 ];
 

@@ -80,8 +80,7 @@ pub(super) async fn find_next_hops(director: &Handle) -> anyhow::Result<Asker> {
             )
         })
         .await?;
-    let asker =
-        Asker::open(interface).context("cannot ask for the routes to the real servers")?;
+    let asker = Asker::open(interface).context("cannot ask for the routes to the real servers")?;
     let ways = asker.ways(&addresses).await;
     director
         .ask(move |director| director.add_hops(&ways))
