@@ -140,6 +140,22 @@ impl<'a> Stage<'a> {
         self.admin(words)
     }
 
+    /// The numbers of a listing with rates, column by column: packets give or take one, bytes within `bytes`.
+    pub(crate) fn rates(&mut self, step: &str, words: &str, bytes: u64) -> Result<()> {
+        let said = ipvsadm(self.director, words, "")?;
+        for (columns, slack) in [
+            (&["CPS", "InPPS", "OutPPS"][..], 1),
+            (&["InBPS", "OutBPS"], bytes),
+        ] {
+            let counts = rated(&said.stdout, columns);
+            self.note(
+                &format!("{step}, {}", columns.join(" ")),
+                Value::Shares { counts, slack },
+            );
+        }
+        Ok(())
+    }
+
     // ---- packets
 
     /// A client sends a packet; what comes out is noted.
@@ -348,6 +364,26 @@ fn entry(line: &str) -> Option<Connection> {
     })
 }
 
+/// The numbers in these columns of `ipvsadm -L -n --rate`, by row and column.
+fn rated(text: &str, columns: &[&str]) -> BTreeMap<String, u64> {
+    const COLUMNS: [&str; 5] = ["CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"];
+    let mut numbers = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [what @ .., a, b, c, d, e] = words.as_slice() else {
+            continue;
+        };
+        for (name, number) in COLUMNS.iter().zip([a, b, c, d, e]) {
+            if let Ok(number) = number.parse()
+                && columns.contains(name)
+            {
+                numbers.insert(format!("{} {name}", what.join(" ")), number);
+            }
+        }
+    }
+    numbers
+}
+
 /// Many clients' first packets to a service, from ports that begin at 4001.
 pub(crate) fn many(
     count: u16,
@@ -362,6 +398,29 @@ pub(crate) fn many(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_read() {
+        let text = "IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS
+  -> RemoteAddress:Port
+UDP  10.0.0.100:53                       4        5        6     1000     2000
+  -> 10.1.0.21:53                        4        5        6     1000     2000
+";
+        let numbers = rated(text, &["InPPS", "OutBPS"]);
+        let expected = [
+            ("-> 10.1.0.21:53 InPPS", 5),
+            ("-> 10.1.0.21:53 OutBPS", 2000),
+            ("UDP 10.0.0.100:53 InPPS", 5),
+            ("UDP 10.0.0.100:53 OutBPS", 2000),
+        ];
+        assert_eq!(
+            numbers,
+            expected
+                .map(|(name, number)| (name.to_owned(), number))
+                .into()
+        );
+    }
 
     #[test]
     fn entries_are_read() {

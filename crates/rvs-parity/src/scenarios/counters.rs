@@ -1,5 +1,7 @@
 //! Statistics, as `ipvsadm` shows them.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use super::{at, service};
@@ -16,6 +18,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             heading: "What counts as a packet",
         }]),
         Scenario::new("stats-ipv6", "--stats, IPv6", stats6),
+        Scenario::new("rates", "--rate: rising, and falling", rates),
     ]
 }
 
@@ -53,6 +56,26 @@ fn stats(stage: &mut Stage<'_>) -> Result<()> {
     )?;
     stage.stats("-L -n --stats")?;
     stage.admin("-L -n")?;
+    Ok(())
+}
+
+/// Five datagrams and answers a second, each of a new client, for eleven seconds.
+fn rates(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-u 10.0.0.100:53", "rr", "-m", &[1]))?;
+    let (start, pace) = (Instant::now(), Duration::from_millis(200));
+    let server = at("10.1.0.21".parse()?, 53);
+    for n in 0..55 {
+        let from = at(client(2), 4001 + n);
+        let packet = Packet::udp(from, at(vip(100), 53)).sized(200);
+        stage.choices("a datagram", &[packet])?;
+        stage.server("an answer", &Packet::udp(server, from).sized(400))?;
+        stage.sleep((start + pace * u32::from(n + 1)).saturating_duration_since(Instant::now()));
+    }
+    stage.rates("at the end", "-L -n --rate", 600)?;
+    stage.sleep(Duration::from_secs(8));
+    stage.rates("eight seconds later", "-L -n --rate", 600)?;
+    stage.sleep(Duration::from_secs(30));
+    stage.admin("-L -n --rate")?;
     Ok(())
 }
 

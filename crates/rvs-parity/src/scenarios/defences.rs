@@ -15,6 +15,18 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("drop_packet", "one newcomer in ten is dropped", drop_packet)
             .knobs(&[("am_droprate", "10"), ("drop_packet", "3")]),
         Scenario::new(
+            "drop_packet-auto",
+            "no newcomers while memory is short",
+            short_of_memory,
+        )
+        .knobs(&[("amemthresh", "1000000000"), ("drop_packet", "1")]),
+        Scenario::new(
+            "drop_packet-ample",
+            "all newcomers while it is not",
+            short_of_memory,
+        )
+        .knobs(&[("amemthresh", "1"), ("drop_packet", "1")]),
+        Scenario::new(
             "drop_entry",
             "half-open connections are dropped",
             drop_entry,
@@ -27,7 +39,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             "TCP's cautious states, direct routing",
             states::direct,
         )
-        .knobs(&[("secure_tcp", "3")]),
+        .knobs(&[("secure_tcp", "3")])
+        .short(),
     ]
 }
 
@@ -39,6 +52,17 @@ fn drop_packet(stage: &mut Stage<'_>) -> Result<()> {
     stage.shares("newcomers", &packets, 2)?;
     let known = packets.iter().skip(10).take(9).cloned().collect::<Vec<_>>();
     stage.shares("those that have a connection", &known, 2)?;
+    Ok(())
+}
+
+/// Whether memory is short is asked once a second.
+fn short_of_memory(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-g", &[1]))?;
+    stage.sleep(Duration::from_secs(3));
+    let packets: Vec<_> = (0..50)
+        .map(|n| Packet::tcp(at(client(2), 4000 + n), at(vip(100), 80), "S"))
+        .collect();
+    stage.shares("newcomers", &packets, 0)?;
     Ok(())
 }
 

@@ -37,6 +37,18 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("pmtu_disc", "tunnels that ignore DF", pmtu_disc)
             .knobs(&[("pmtu_disc", "0")])
             .missing("fragmenting what is too large"),
+        Scenario::new(
+            "snat_reroute",
+            "replies routed as forwarded ones",
+            methods::nat_tcp,
+        )
+        .knobs(&[("snat_reroute", "0")]),
+        Scenario::new(
+            "backup_only",
+            "nothing changes without a backup",
+            methods::nat_tcp,
+        )
+        .knobs(&[("backup_only", "1")]),
         Scenario::new("run_estimation", "no rates", run_estimation)
             .knobs(&[("run_estimation", "0")])
             .explained(&[Explained {

@@ -10,11 +10,16 @@ use crate::stage::{Stage, many};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("thresholds", "upper and lower thresholds", thresholds),
+        Scenario::new("thresholds", "upper and lower thresholds", thresholds).short(),
         Scenario::new("thresholds-saved", "thresholds in -S", saved).explained(&[Explained {
             step: "ipvsadm -S -n",
             heading: "Saved thresholds",
         }]),
+        Scenario::new(
+            "thresholds-restored",
+            "-x and -y in what is restored",
+            restored,
+        ),
         Scenario::new(
             "thresholds-default",
             "without a lower threshold: three quarters",
@@ -80,6 +85,23 @@ fn saved(stage: &mut Stage<'_>) -> Result<()> {
     stage.setup("-A -t 10.0.0.100:80 -s rr\n-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g -x 7 -y 3")?;
     stage.admin("-L -n --thresholds")?;
     stage.admin("-S -n")?;
+    Ok(())
+}
+
+/// What `rvs ipvsadm -S` writes, the original reads.
+fn restored(stage: &mut Stage<'_>) -> Result<()> {
+    stage.restore(
+        "-R",
+        "-A -t 10.0.0.100:80 -s rr
+-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g -w 1 -x 7 -y 3
+-a -t 10.0.0.100:80 -r 10.1.0.22:80 -i -w 2 --tun-type gue --tun-port 6080 --tun-csum -x 9 -y 0
+-A -u 10.0.0.100:53 -s mh -p 60 -M 255.255.255.0 -b mh-fallback,mh-port -o
+-A -f 7 -6 -s sh -p 60 -M 64 -b sh-port
+",
+    )?;
+    stage.admin("-L -n --thresholds")?;
+    stage.admin("-L -n --tun-info")?;
+    stage.admin("-L -n")?;
     Ok(())
 }
 

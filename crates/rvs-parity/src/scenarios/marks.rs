@@ -5,14 +5,22 @@ use anyhow::Result;
 use super::at;
 use crate::director::Mark;
 use crate::packet::Packet;
-use crate::place::client;
+use crate::place::{client, vip6};
 use crate::scenario::Scenario;
 use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("mark", "a service by firewall mark, TCP and UDP, NAT", mark).marks(MARKS),
+        Scenario::new("mark", "a service by firewall mark, TCP and UDP, NAT", mark)
+            .marks(MARKS)
+            .short(),
         Scenario::new("mark-persist", "the same, persistent", persistent).marks(MARKS),
+        Scenario::new(
+            "mark-ipv6",
+            "a service by firewall mark, IPv6, persistent",
+            ipv6,
+        )
+        .marks(&[("2001:db8::103/128", 7), ("2001:db8::104/128", 7)]),
         Scenario::new("mark-listings", "-f in every listing", listings),
     ]
 }
@@ -71,6 +79,37 @@ fn persistent(stage: &mut Stage<'_>) -> Result<()> {
     stage.connections("at the end")?;
     stage.admin("-L -n")?;
     stage.admin("-L -n --persistent-conn")?;
+    Ok(())
+}
+
+fn ipv6(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(
+        "-A -f 7 -6 -s rr -p 300 -M 120
+-a -f 7 -6 -r [2001:db8:1::21]:0 -m
+-a -f 7 -6 -r [2001:db8:1::22]:0 -m
+",
+    )?;
+    let packets: Vec<_> = (0..12_u16)
+        .map(|n| {
+            let from = at(
+                [0x2001, 0xdb8, 5, 0, 0, 0, 0, n % 4 * 0x80].into(),
+                4001 + n,
+            );
+            let to = vip6(103 + (n % 2) as u8);
+            match n % 3 {
+                0 => Packet::udp(from, at(to, 53)),
+                _ => Packet::tcp(from, at(to, 80 + n), "S"),
+            }
+        })
+        .collect();
+    stage.choices("by mark", &packets)?;
+    stage.client(
+        "another address",
+        &Packet::udp(at("2001:db8:5::1".parse()?, 9), at(vip6(105), 53)),
+    )?;
+    stage.connections("at the end")?;
+    stage.admin("-L -n")?;
+    stage.admin("-S -n")?;
     Ok(())
 }
 

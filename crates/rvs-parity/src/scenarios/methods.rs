@@ -34,7 +34,7 @@ pub(crate) fn all() -> Vec<Scenario> {
                 heading: "IPv6 in IPv4",
             },
         ]),
-        Scenario::new("gue", "GUE tunnels, with and without checksum", gue),
+        Scenario::new("gue", "GUE tunnels, with and without checksum", gue).short(),
         Scenario::new("gre", "GRE tunnels, with and without checksum", gre),
         Scenario::new("not-ours", "packets that are for no service", not_ours).short(),
         Scenario::new(
@@ -73,7 +73,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     ]
 }
 
-fn nat_tcp(stage: &mut Stage<'_>) -> Result<()> {
+pub(super) fn nat_tcp(stage: &mut Stage<'_>) -> Result<()> {
     let to = at(vip(100), 80);
     stage.setup(
         "-A -t 10.0.0.100:80 -s rr

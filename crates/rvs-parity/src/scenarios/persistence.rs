@@ -16,7 +16,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             "persist",
             "one client, one server; templates in listings",
             plain,
-        ),
+        )
+        .short(),
         Scenario::new("persist-udp", "the same for UDP", udp),
         Scenario::new("persist-netmask", "one network, one server", netmask),
         Scenario::new("persist-ipv6", "one IPv6 prefix, one server", ipv6),
@@ -25,6 +26,12 @@ pub(crate) fn all() -> Vec<Scenario> {
             "port 0: every port of an address",
             any_port,
         ),
+        Scenario::new(
+            "persist-any-port-udp",
+            "the same, UDP and IPv6",
+            any_port_udp,
+        ),
+        Scenario::new("persist-sctp", "the same for SCTP", sctp),
         Scenario::new("persist-ftp", "port 21: every high port goes along", ftp),
         Scenario::new("persist-quiesced", "weight 0 keeps its clients", quiesced),
         Scenario::new(
@@ -147,6 +154,40 @@ fn any_port(stage: &mut Stage<'_>) -> Result<()> {
     )?;
     shown(stage, "at the end")?;
     Ok(())
+}
+
+fn any_port_udp(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(
+        "-A -u [2001:db8::100]:0 -s rr -p 300 -M 112
+-a -u [2001:db8::100]:0 -r [2001:db8:1::21]:0 -m
+-a -u [2001:db8::100]:0 -r [2001:db8:1::22]:0 -m
+",
+    )?;
+    let packets: Vec<_> = (0..12_u16)
+        .map(|n| {
+            let address = [0x2001, 0xdb8, 5, 0, 0, 0, n % 3, n];
+            Packet::udp(at(address.into(), 4001 + n), at(vip6(100), 50 + n))
+        })
+        .collect();
+    stage.choices("datagrams", &packets)?;
+    shown(stage, "at the end")
+}
+
+fn sctp(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service(
+        "--sctp-service 10.0.0.100:9 -p 60",
+        "rr",
+        "-g",
+        &[1, 1],
+    ))?;
+    let packets: Vec<_> = (0..8_u16)
+        .map(|n| {
+            let from = at([172, 16, 0, (n % 3) as u8].into(), 4001 + n);
+            Packet::sctp(from, at(vip(100), 9), &[(1, &[0; 16])])
+        })
+        .collect();
+    stage.choices("associations", &packets)?;
+    shown(stage, "at the end")
 }
 
 fn ftp(stage: &mut Stage<'_>) -> Result<()> {

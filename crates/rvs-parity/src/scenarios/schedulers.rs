@@ -53,7 +53,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             "mh-fallback",
             "Maglev, another server if need be",
             |stage| hashed(stage, "mh -b mh-fallback"),
-        ),
+        )
+        .short(),
         Scenario::new("mh-port", "Maglev with ports", |stage| {
             hashed(stage, "mh -b mh-port")
         }),
