@@ -362,6 +362,8 @@ pub(super) fn strays(stage: &mut Stage<'_>) -> Result<()> {
         for flags in ["A", "PA", "FA", "R", "RA", "SR", ""] {
             let packet = Packet::tcp(at(client(2), 4001), at(vip(n), 80), flags);
             stage.client(&format!("{n} {flags}"), &packet)?;
+            // What ends at once in the kernel ends with its next timer tick.
+            stage.sleep(std::time::Duration::from_millis(50));
         }
     }
     let server = at("10.1.0.21".parse()?, 80);
