@@ -1,7 +1,7 @@
 //! RVS, by its own ipvsadm front end, with `compat = "ipvs"`.
 //!
 //! Starting the daemon takes seconds in an emulated guest, so it goes on from one scenario to the next when both want
-//! the same settings and nothing of the first is left; else it starts anew.
+//! the same marks and nothing of the first is left, other settings by a reload; else it starts anew.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -40,6 +40,7 @@ pub(crate) struct Rvs {
     daemon: Option<Child>,
     network: Option<(Network, Wire)>,
     configuration: String,
+    marks: Vec<Mark>,
 }
 
 impl Rvs {
@@ -53,10 +54,11 @@ impl Rvs {
             daemon: None,
             network: None,
             configuration: String::new(),
+            marks: Vec::new(),
         }
     }
 
-    fn configuration(&self, knobs: &[Knob], marks: &[Mark]) -> String {
+    fn configuration(&self, knobs: &[Knob]) -> String {
         let knobs = knobs.iter().filter(|(name, _)| !NOT_HERE.contains(name));
         let mut text = format!(
             "[director]
@@ -75,8 +77,7 @@ connections_v6 = \"4Ki\"
                 (false, switch) => format!("{name} = {}\n", switch != "0"),
             };
         }
-        // So that other marks are another configuration.
-        text + &format!("# marks: {marks:?}\n")
+        text
     }
 
     fn socket(&self) -> PathBuf {
@@ -103,6 +104,15 @@ connections_v6 = \"4Ki\"
             }
         }
         Ok(false)
+    }
+
+    /// Turns the knobs of the director that runs; whether it took them.
+    fn reload(&mut self) -> Result<bool> {
+        fs::write(self.file(), &self.configuration)?;
+        let output = self.command().arg("reload").output()?;
+        // Defences are called up once a second.
+        std::thread::sleep(CLEAR_LIMIT / 2);
+        Ok(output.status.success())
     }
 
     fn stop(&mut self) {
@@ -161,15 +171,21 @@ impl Director for Rvs {
     }
 
     fn start(&mut self, knobs: &[Knob], marks: &[Mark]) -> Result<()> {
-        let configuration = self.configuration(knobs, marks);
-        if configuration == self.configuration && self.clear()? {
-            return Ok(());
+        let configuration = self.configuration(knobs);
+        if self.marks == marks && self.clear()? {
+            if configuration == self.configuration {
+                return Ok(());
+            }
+            self.configuration = configuration;
+            if self.reload()? {
+                return Ok(());
+            }
         }
         self.stop();
         self.network = None;
-        self.configuration.clear();
         self.network = Some(Network::new("rvs")?);
-        self.configuration = configuration;
+        self.configuration = self.configuration(knobs);
+        self.marks = marks.to_vec();
         marks.iter().try_for_each(mark)?;
         self.run()
     }
