@@ -33,7 +33,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         )
         .knobs(&[("nat_icmp_send", "1")]),
         Scenario::new("schedule_icmp", "errors make connections", schedule_icmp)
-            .knobs(&[("schedule_icmp", "1")]),
+            .knobs(&[("schedule_icmp", "1")])
+            .explained(&[Explained {
+                step: "connections UDP",
+                heading: "UDP that an ICMP error began",
+            }]),
         Scenario::new("pmtu_disc", "tunnels that ignore DF", pmtu_disc)
             .knobs(&[("pmtu_disc", "0")])
             .missing("fragmenting what is too large"),
