@@ -75,8 +75,7 @@ fn rates(stage: &mut Stage<'_>) -> Result<()> {
     stage.sleep(Duration::from_secs(8));
     stage.rates("eight seconds later", "-L -n --rate", 600)?;
     stage.sleep(Duration::from_secs(30));
-    stage.admin("-L -n --rate")?;
-    Ok(())
+    stage.rates("half a minute later", "-L -n --rate", 20)
 }
 
 fn stats6(stage: &mut Stage<'_>) -> Result<()> {
