@@ -54,6 +54,7 @@ counters! {
     PassFragment, "pass_fragment", Pass, "A fragment that concerns no virtual service.";
     PassLocal, "pass_local", Pass, "Delivered to the director itself, which is the real server.";
     PassMalformed, "pass_malformed", Pass, "A transport header that contradicts itself or ends too early; left to the host.";
+    PassBypass, "pass_bypass", Pass, "A firewall-mark service without a server let a new connection go on to where it was going (cache_bypass).";
     PassTunneled, "pass_tunneled", Pass, "A new connection that left another tunnel on this host (ignore_tunneled).";
     DropMalformed, "drop_malformed", Drop, "An IP header that contradicts itself or ends too early.";
     DropMartian, "drop_martian", Drop, "A source address that cannot be a client's.";

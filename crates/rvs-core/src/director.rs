@@ -237,7 +237,7 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
             if avoid != NONE {
                 break;
             }
-            return nobody(path, flow);
+            return nobody(path, flow, intent.service);
         }
         intent.server = server;
         if once {
@@ -289,9 +289,12 @@ pub fn opened<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u32 {
     action
 }
 
-/// No server takes the packet.
+/// No server of the service takes the packet.
 #[inline(always)]
-pub(crate) fn nobody<P: Path>(path: &mut P, flow: &Flow) -> u32 {
+pub(crate) fn nobody<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
+    if path.bypasses(flow, service) != 0 {
+        return pass(path, Counter::PassBypass);
+    }
     path.count(Counter::DropNoDestination);
     if flow.is_quoted() {
         return Action::Drop as u32;

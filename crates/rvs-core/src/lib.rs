@@ -22,6 +22,7 @@
 
 #![no_std]
 
+pub mod bypass;
 pub mod checksum;
 pub mod connection;
 pub mod crc32c;

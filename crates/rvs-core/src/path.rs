@@ -1,9 +1,9 @@
 //! The steps of a packet's way, as methods that the kernel side overrides one by one.
 
 use crate::{
-    Action, Direction, Flow, Hop, Intent, Packet, Tables, connection, crc32c, detour, director,
-    express, forward, fragments, ftp, icmp, ipsec, parse, persist, room, schedule, service, sip,
-    state,
+    Action, Direction, Flow, Hop, Intent, Packet, Tables, bypass, connection, crc32c, detour,
+    director, express, forward, fragments, ftp, icmp, ipsec, parse, persist, room, schedule,
+    service, sip, state,
 };
 
 /// A packet on its way through a director's tables. Results are plain numbers, since that is what
@@ -289,6 +289,11 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`fragments::fragment`]. In the kernel this is another program, which does not come back.
     fn fragment(&mut self, flow: &Flow) -> u32 {
         fragments::fragment(self, flow)
+    }
+
+    /// See [`bypass::bypasses`].
+    fn bypasses(&self, flow: &Flow, service: u32) -> u32 {
+        bypass::bypasses(self, flow, service)
     }
 
     /// See [`ipsec::ipsec`]. In the kernel this is another program, which does not come back.

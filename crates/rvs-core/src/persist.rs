@@ -58,7 +58,7 @@ pub(crate) fn by_template<P: Path>(
     if template == NONE {
         intent.server = path.choose(flow, intent.service, NONE);
         if intent.server == NONE {
-            return director::nobody(path, flow);
+            return director::nobody(path, flow, intent.service);
         }
         template = match make(path, intent, key, keep) {
             Ok(made) => made,

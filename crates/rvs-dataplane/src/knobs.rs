@@ -31,10 +31,8 @@ impl Dataplane {
         settings
             .lblcr_expiration
             .store(ticks(knobs.lblcr_expiration, self.ticks));
-        for (name, on) in without_effect(knobs) {
-            if on {
-                tracing::warn!("{name} is not built yet: it has no effect");
-            }
+        if knobs.backup_only {
+            tracing::warn!("backup_only is not built yet: it has no effect");
         }
         let mut flags = settings.flags.load();
         for (bit, on) in flags_of(knobs) {
@@ -58,14 +56,6 @@ impl Dataplane {
             None => 0,
         }
     }
-}
-
-/// Knobs that no program reads yet, and whether they are turned on.
-fn without_effect(knobs: &Knobs) -> [(&'static str, bool); 2] {
-    [
-        ("cache_bypass", knobs.cache_bypass),
-        ("backup_only", knobs.backup_only),
-    ]
 }
 
 /// The flags of the settings that are knobs.

@@ -10,7 +10,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_fib_lookup, bpf_skb_load_bytes},
 };
 use rvs_core::{
-    Action, Direction, Flow, Hop, Intent, NONE, Path, connection, crc32c, detour, director,
+    Action, Direction, Flow, Hop, Intent, NONE, Path, bypass, connection, crc32c, detour, director,
     forward, fragments, ftp, icmp, parse, persist, room, schedule, service, sip, state,
 };
 
@@ -257,6 +257,10 @@ impl Path for Skb {
         director::drop(self, Counter::DropProgram)
     }
     #[inline(always)]
+    fn bypasses(&self, flow: &Flow, service: u32) -> u32 {
+        rvs_bypasses(self.context, flow, service)
+    }
+    #[inline(always)]
     fn ipsec(&mut self, _flow: &Flow) -> u32 {
         maps::go_on(self.context, tail::IPSEC);
         director::drop(self, Counter::DropProgram)
@@ -364,6 +368,7 @@ packet_stage!(rvs_relay, icmp::relay, index: u32);
 packet_stage!(rvs_mend, icmp::mend, index: u32);
 packet_stage!(rvs_cut, detour::cut, room: u32);
 packet_stage!(rvs_sum, sum, from: u32, end: u32);
+packet_stage!(rvs_bypasses, bypasses, service: u32);
 packet_stage!(rvs_lead, icmp::lead, index: u32);
 packet_stage!(rvs_answer, icmp::answer, what: u32, index: u32);
 table_stage!(rvs_is_ours, fragments::is_ours => u32, 0);
@@ -627,6 +632,11 @@ extern "C" fn rvs_expected(flow: *const Flow, intent: *mut Intent) -> u32 {
 #[inline(always)]
 fn sum(skb: &mut Skb, flow: &Flow, from: u32, end: u32) -> u32 {
     icmp::sum(skb, flow, from, end)
+}
+
+#[inline(always)]
+fn bypasses(skb: &mut Skb, flow: &Flow, service: u32) -> u32 {
+    bypass::bypasses(skb, flow, service)
 }
 
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! The table. One file a topic; names are sentences.
 
+mod bypass;
 mod cutting;
 mod forwarding;
 mod fragments;
@@ -28,6 +29,7 @@ use crate::Case;
 pub fn cases() -> Vec<Case> {
     [
         forwarding::cases(),
+        bypass::cases(),
         services::cases(),
         schedulers::cases(),
         headers::cases(),
