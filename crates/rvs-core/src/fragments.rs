@@ -12,7 +12,8 @@
 //! ```
 //!
 //! NAT changes the transport checksum in the first fragment by difference, which needs no other fragment.
-//! That cannot be done to SCTP's CRC32c, so its fragments go through tunnels and direct routing only.
+//! That cannot be done to SCTP's CRC32c, for which the length of the whole packet would have to be known: where NAT
+//! changes a port, SCTP's fragments are dropped. (Addresses are not in that checksum.)
 //!
 //! **What a stranger can do.** Who can guess addresses, protocol and identification of a packet on its way can
 //! spoil it at its destination, whoever forwards it; a forged first fragment here does no more: it
@@ -89,7 +90,10 @@ fn first<P: Path>(path: &mut P, flow: &Flow) -> u32 {
         if head.state.load() & (State::FTP | State::SEQUENCE) != 0 && flow.is_tcp() {
             return drop(path, Counter::DropFragment);
         }
-        if flow.protocol == protocol::SCTP && link.method() == Method::Nat as u32 {
+        if flow.protocol == protocol::SCTP
+            && link.method() == Method::Nat as u32
+            && head.rewrite_ports.load() != flow.ports
+        {
             return drop(path, Counter::DropFragment);
         }
         let fate = if link.role() == Role::Reply {

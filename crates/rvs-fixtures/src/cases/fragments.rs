@@ -30,6 +30,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(too_big(family));
         cases.push(of_an_ended_connection(family));
         cases.push(hidden_header(family));
+        cases.push(sctp_at_the_same_port(family));
+        cases.push(sctp_at_another_port(family));
     }
     cases
 }
@@ -386,5 +388,65 @@ fn hidden_header(family: Family) -> Case {
         ),
         &one(family, 6, Method::Nat),
         vec![Step::drops(&tiny, Counter::DropFragment)],
+    )
+}
+
+/// Three fragments of an SCTP packet from the client.
+fn sctp(family: Family) -> [Recipe; 3] {
+    const DATA: u8 = 0;
+    parts(&Recipe::sctp(
+        (family.client(), 40000),
+        (family.vip(0), 80),
+        DATA,
+    ))
+}
+
+fn sctp_init(family: Family) -> Recipe {
+    const INIT: u8 = 1;
+    Recipe::sctp((family.client(), 40000), (family.vip(0), 80), INIT)
+}
+
+/// NAT changes nothing that the checksum covers.
+fn sctp_at_the_same_port(family: Family) -> Case {
+    const DATA: u8 = 0;
+    let world = one(family, 132, Method::Nat).but(|server| server.port = 80);
+    let server = (family.server(0), 80);
+    let to = |packet: &Recipe| {
+        let output = forwarded(packet, Method::Nat, 0).destination(server);
+        Step::request(packet, 0, &output)
+    };
+    let from = |packet: &Recipe| Step::reply(packet, 0, &translated(packet, family));
+    let [a, b, c] = sctp(family);
+    let [d, e, _] = parts(&Recipe::sctp(server, (family.client(), 40000), DATA).from_server(0));
+    Case::new(
+        format!(
+            "{}, SCTP: fragments go through NAT where the port stays",
+            family.name()
+        ),
+        &world,
+        vec![
+            to(&sctp_init(family)).opens(0, 0, 1),
+            to(&a),
+            to(&b).counts(&[Counter::FragmentForward]),
+            to(&c).counts(&[Counter::FragmentForward]),
+            from(&d),
+            from(&e).counts(&[Counter::FragmentForward]),
+        ],
+    )
+}
+
+fn sctp_at_another_port(family: Family) -> Case {
+    let [a, b, _] = sctp(family);
+    Case::new(
+        format!(
+            "{}, SCTP: fragments whose port NAT would change are dropped",
+            family.name()
+        ),
+        &one(family, 132, Method::Nat),
+        vec![
+            sent(&sctp_init(family), Method::Nat).opens(0, 0, 1),
+            Step::drops(&a, Counter::DropFragment),
+            Step::drops(&b, Counter::DropFragment),
+        ],
     )
 }
