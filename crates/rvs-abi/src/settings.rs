@@ -244,7 +244,7 @@ impl Settings {
     pub const REUSE: u32 = 1 << 19;
     /// `conn_reuse_mode` bit 2: so does one in FIN_WAIT of which the director sees only requests.
     pub const REUSE_FIN_WAIT: u32 = 1 << 20;
-    /// `drop_entry` is in force.
+    /// `drop_entry` is not off: where a new connection finds no room, half-open ones make way.
     pub const DROP_ENTRY: u32 = 1 << 21;
     /// Some service is persistent by Call-ID.
     pub const HAS_SIP: u32 = 1 << 22;

@@ -97,8 +97,9 @@ fn is_half_open(protocol: u8, state: State) -> bool {
     }
 }
 
-/// Whether a half-open connection makes way for a new one: while the defence is in force, after a second without a
-/// word from its client. A client whose handshake goes on is not hurt by the next one's.
+/// Whether a half-open connection makes way for a new one: unless the defence is off, after a second without a
+/// word from its client. A client whose handshake goes on is not hurt by the next one's. That there is no room
+/// just here calls for it, whatever there is elsewhere in the table.
 #[inline(always)]
 pub(crate) fn makes_way<const N: usize, const PAD: usize, T: Tables>(
     tables: &T,

@@ -3,8 +3,8 @@
 //! The sweep is driven by the daemon. While there is none, or while it cannot keep up, a new
 //! connection that finds no free slot ends what lies idle in its way; where nothing does, what is closed and only
 //! waits for its time-out, since a client that is turned away is worse than a late packet that goes to nobody. The
-//! slots rest like all dead ones, so it is the client's next try that finds them free. While the defence
-//! `drop_entry` is in force, half-open connections make way as well: a flood of them fills the table faster than any
+//! slots rest like all dead ones, so it is the client's next try that finds them free. Unless the defence
+//! `drop_entry` is off, half-open connections make way as well: a flood of them fills the table faster than any
 //! lottery empties it.
 
 use rvs_abi::{

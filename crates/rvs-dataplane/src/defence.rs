@@ -80,7 +80,7 @@ impl Dataplane {
         };
         let mut flags = settings.flags.load();
         for (bit, on) in [
-            (Settings::DROP_ENTRY, now.drop_entry),
+            (Settings::DROP_ENTRY, self.knobs.drop_entry != Defence::OFF),
             (Settings::SECURE_TCP, now.secure_tcp),
         ] {
             flags = if on { flags | bit } else { flags & !bit };
