@@ -95,7 +95,7 @@ pub fn read_tunneled<P: Path>(path: &P, flow: &Flow, inner: &mut Flow) -> u32 {
 }
 
 /// Whether the error is about the connection of slot `index`, and what the client is to be told, as
-/// [`super::answer`] takes it; [`SILENT`], or [`NONE`] where it is not. Remembers how much the path takes.
+/// [`super::answer`] takes it; `SILENT`, or [`NONE`] where it is not. Remembers how much the path takes.
 #[inline(always)]
 pub fn learn<P: Path>(path: &P, flow: &Flow, inner: &Flow, index: u32) -> u32 {
     let Some(head) = connection::head(path, inner, index) else {
