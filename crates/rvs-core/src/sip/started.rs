@@ -11,7 +11,7 @@ use crate::{
     director::{self, drop, finish},
     icmp::OF_SERVER,
     persist::{self, USABLE},
-    state::SERVE,
+    state::{SERVE, counts},
 };
 
 /// Sends a message of the real server [`Intent::server`] out by its call, or leaves it to the host where it has none.
@@ -45,6 +45,9 @@ pub fn started<P: Path>(
     }
     if path.obey(turned, template, intent) == 0 {
         return drop(path, Counter::DropInsertRace);
+    }
+    if let Some(head) = connection::head(path, key, template) {
+        counts::assure_template(head);
     }
     // Whom the call belongs to, it is this one that speaks.
     intent.server = server;

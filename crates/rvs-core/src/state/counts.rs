@@ -109,6 +109,12 @@ pub(super) fn assure<T: Tables>(tables: &T, head: &Head, words: u32) {
     let Some(template) = controlling(tables, control, words) else {
         return;
     };
+    assure_template(template);
+}
+
+/// The same where the template itself is known.
+#[inline(always)]
+pub(crate) fn assure_template(template: &Head) {
     let state = template.state.load();
     if state & (State::TEMPLATE | State::ASSURED) == State::TEMPLATE && state != RELEASED {
         // Where this fails, the template was assured or ended by another.
