@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::director::Knob;
 use crate::place;
 use crate::wire::{Wire, enter};
 
@@ -79,6 +80,22 @@ impl Drop for Network {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Where what comes by the tunnel from the last of the real servers is unwrapped, if scenarios with these settings have
+/// such a device: those about `ignore_tunneled`. Made where it is not there yet.
+pub(crate) fn tunnel_device(knobs: &[Knob]) -> Result<Option<&'static str>> {
+    if !knobs.iter().any(|(name, _)| *name == "ignore_tunneled") {
+        return Ok(None);
+    }
+    let name = "tap1";
+    if run(Command::new("ip").args(["link", "show", name])).is_err() {
+        ip_batch(&[], &format!("{}\n", place::tunnel_words(name)))?;
+        // Else it looks for routers and for listeners.
+        sysctl(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+        ip_batch(&[], &format!("link set {name} up\n"))?;
+    }
+    Ok(Some(name))
 }
 
 /// Writes a value below `/proc/sys`, of the namespace that the calling thread is in.

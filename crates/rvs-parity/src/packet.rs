@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::checksum::{crc32c, internet, octets, transport};
-use crate::place::{LAN_MAC, Mac, WAN_MAC, mac_of};
+use crate::place::{LAN_MAC, Mac, TUNNEL_END, TUNNEL_MAC, WAN_MAC, mac_of};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -180,6 +180,12 @@ impl Packet {
     /// The frame as a server sends it to the director.
     pub(crate) fn server_frame(&self) -> Vec<u8> {
         self.frame(LAN_MAC)
+    }
+
+    /// The packet by the tunnel to the director's other device: Ethernet in GRE.
+    pub(crate) fn in_tunnel(&self) -> Self {
+        let gre = [&[0, 0, 0x65, 0x58][..], &self.frame(TUNNEL_MAC)].concat();
+        Self::other(TUNNEL_END.into(), [10, 1, 0, 1].into(), 47, &gre)
     }
 
     fn frame(&self, to: Mac) -> Vec<u8> {

@@ -70,6 +70,17 @@ route add local 10.9.0.0/24 dev lo
     lines
 }
 
+/// The director's, where it unwraps what came by a tunnel.
+pub(crate) const TUNNEL_MAC: Mac = [2, 2, 0, 0, 0, 1];
+/// The other end of that tunnel, the last of the real servers.
+pub(crate) const TUNNEL_END: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 28);
+
+/// Words for `ip`, in the director's namespace: a GRE tunnel that carries Ethernet.
+pub(crate) fn tunnel_words(name: &str) -> String {
+    let mac = mac_text(TUNNEL_MAC);
+    format!("link add {name} address {mac} type gretap local 10.1.0.1 remote {TUNNEL_END}")
+}
+
 /// The link address of a neighbour: its side and last number.
 pub(crate) fn host_mac(side: u8, n: u8) -> Mac {
     [2, side, 0, 0, 0, n]

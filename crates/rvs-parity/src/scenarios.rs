@@ -1,9 +1,12 @@
 //! The scenarios, by what they are about.
 
+mod bypass;
 mod counters;
 mod defences;
 mod ftp;
 mod icmp;
+mod icmp_tunnels;
+mod ipsec;
 mod knobs;
 mod limits;
 mod listings;
@@ -27,10 +30,13 @@ pub(crate) fn all() -> Vec<Scenario> {
         states::all(),
         counters::all(),
         icmp::all(),
+        icmp_tunnels::all(),
+        ipsec::all(),
         listings::all(),
         schedulers::all(),
         persistence::all(),
         marks::all(),
+        bypass::all(),
         limits::all(),
         sctp::all(),
         ftp::all(),

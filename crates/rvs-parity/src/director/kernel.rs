@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Director, Knob, Mark};
-use crate::network::{Network, run, sysctl};
+use crate::network::{Network, run, sysctl, tunnel_device};
 use crate::wire::Wire;
 
 const MODULES: &[&str] = &[
@@ -61,6 +61,10 @@ impl Director for Kernel {
     fn start(&mut self, knobs: &[Knob], marks: &[Mark]) -> Result<()> {
         self.network = None;
         self.network = Some(Network::new("kernel")?);
+        tunnel_device(knobs)?;
+        if knobs.iter().any(|(name, _)| *name == "cache_bypass") {
+            take_marked(marks)?;
+        }
         for (name, value) in knobs {
             sysctl(&format!("net/ipv4/vs/{name}"), value)?;
         }
@@ -79,6 +83,16 @@ impl Director for Kernel {
     fn ipvsadm(&self) -> Command {
         Command::new("ipvsadm")
     }
+}
+
+/// Routes marked packets to the director itself, wherever they go to: IPVS sees no others of clients.
+fn take_marked(marks: &[Mark]) -> Result<()> {
+    run(Command::new("ip").args("route add local default dev lo table 100".split(' ')))?;
+    for (_, mark) in marks {
+        let rule = format!("rule add fwmark {mark} lookup 100");
+        run(Command::new("ip").args(rule.split(' ')))?;
+    }
+    Ok(())
 }
 
 /// Marks by netfilter, as one does it.

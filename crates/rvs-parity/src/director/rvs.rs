@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Director, Knob, Mark, ipvsadm};
-use crate::network::{Network, run};
+use crate::network::{Network, run, tunnel_device};
 use crate::wire::Wire;
 
 const INSTANCE: &str = "parity";
@@ -58,11 +58,13 @@ impl Rvs {
         }
     }
 
-    fn configuration(&self, knobs: &[Knob]) -> String {
+    fn configuration(&self, knobs: &[Knob]) -> Result<String> {
+        let tunnel = tunnel_device(knobs)?;
+        let tunnel = tunnel.map_or(String::new(), |name| format!(", \"{name}\""));
         let knobs = knobs.iter().filter(|(name, _)| !NOT_HERE.contains(name));
         let mut text = format!(
             "[director]
-interfaces = [\"eth0\", \"eth1\"]
+interfaces = [\"eth0\", \"eth1\"{tunnel}]
 instance = \"{INSTANCE}\"
 socket = \"{}\"
 compat = \"ipvs\"
@@ -77,7 +79,7 @@ connections_v6 = \"4Ki\"
                 (false, switch) => format!("{name} = {}\n", switch != "0"),
             };
         }
-        text
+        Ok(text)
     }
 
     fn socket(&self) -> PathBuf {
@@ -171,8 +173,8 @@ impl Director for Rvs {
     }
 
     fn start(&mut self, knobs: &[Knob], marks: &[Mark]) -> Result<()> {
-        let configuration = self.configuration(knobs);
         if self.marks == marks && self.clear()? {
+            let configuration = self.configuration(knobs)?;
             if configuration == self.configuration {
                 return Ok(());
             }
@@ -184,7 +186,7 @@ impl Director for Rvs {
         self.stop();
         self.network = None;
         self.network = Some(Network::new("rvs")?);
-        self.configuration = self.configuration(knobs);
+        self.configuration = self.configuration(knobs)?;
         self.marks = marks.to_vec();
         marks.iter().try_for_each(mark)?;
         self.run()

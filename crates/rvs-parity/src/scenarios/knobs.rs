@@ -38,6 +38,28 @@ pub(crate) fn all() -> Vec<Scenario> {
                 step: "connections UDP",
                 heading: "UDP that an ICMP error began",
             }]),
+        Scenario::new(
+            "ignore_tunneled",
+            "what another tunnel brought is the host's",
+            unwrapped,
+        )
+        .knobs(&[("ignore_tunneled", "1")])
+        .explained(&[
+            Explained {
+                step: "TCP, ",
+                heading: "What another tunnel brought",
+            },
+            Explained {
+                step: "UDP, ",
+                heading: "What another tunnel brought",
+            },
+            Explained {
+                step: "connections",
+                heading: "What another tunnel brought",
+            },
+        ]),
+        Scenario::new("ignore_tunneled-0", "it is switched", unwrapped)
+            .knobs(&[("ignore_tunneled", "0")]),
         Scenario::new("pmtu_disc", "tunnels that ignore DF", pmtu_disc)
             .knobs(&[("pmtu_disc", "0")])
             .missing("fragmenting what is too large"),
@@ -106,6 +128,30 @@ fn schedule_icmp(stage: &mut Stage<'_>) -> Result<()> {
         "then UDP",
         &Packet::udp(at(client(2), 4001), at(vip(100), 53)),
     )?;
+    Ok(())
+}
+
+fn unwrapped(stage: &mut Stage<'_>) -> Result<()> {
+    // The host puts off what it unwraps.
+    stage.patience(std::time::Duration::from_millis(300));
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1]))?;
+    stage.setup(&service("-u 10.0.0.100:53", "rr", "-g", &[1]))?;
+    let tcp = |port, flags| Packet::tcp(at(client(2), port), at(vip(100), 80), flags);
+    let udp = |port| Packet::udp(at(client(2), port), at(vip(100), 53));
+    for (step, packet) in [
+        ("TCP", tcp(4001, "S")),
+        ("TCP, more", tcp(4001, "A")),
+        ("UDP", udp(4001)),
+        (
+            "no service",
+            Packet::udp(at(client(2), 4001), at(vip(100), 7)),
+        ),
+    ] {
+        stage.server(&format!("{step}, by the tunnel"), &packet.in_tunnel())?;
+    }
+    stage.client("TCP", &tcp(4002, "S"))?;
+    stage.client("UDP", &udp(4002))?;
+    stage.connections("at the end")?;
     Ok(())
 }
 

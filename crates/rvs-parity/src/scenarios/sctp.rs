@@ -14,6 +14,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("sctp-direct", "SCTP by direct routing, its states", direct).short(),
         Scenario::new("sctp-ipv6", "SCTP by NAT, IPv6", ipv6),
         Scenario::new("sctp-strays", "SCTP that does not begin with INIT", strays),
+        Scenario::new(
+            "sctp-fragments",
+            "SCTP in fragments, NAT and direct",
+            fragments,
+        ),
         Scenario::new("sctp-sloppy", "sloppy_sctp", strays).knobs(&[("sloppy_sctp", "1")]),
     ]
 }
@@ -191,6 +196,37 @@ fn strays(stage: &mut Stage<'_>) -> Result<()> {
         let packet = Packet::sctp(at(client(2), port), at(vip(100), 9), &[chunk(kind)]);
         stage.client(&format!("chunk {kind}"), &packet)?;
     }
+    stage.connections("at the end")?;
+    Ok(())
+}
+
+fn fragments(stage: &mut Stage<'_>) -> Result<()> {
+    use crate::describe::Side;
+    stage.patience(std::time::Duration::from_secs(3));
+    for (n, method) in [(100, "-m"), (101, "-g")] {
+        let name = format!("--sctp-service 10.0.0.{n}:9");
+        stage.setup(&service(&name, "rr", method, &[1]))?;
+        let (from, to) = (at(client(2), 4001), at(vip(n), 9));
+        stage.client(
+            &format!("{method} INIT"),
+            &Packet::sctp(from, to, &[chunk(INIT)]),
+        )?;
+        let data = [(DATA, &[5; 1300][..])];
+        let whole = Packet::sctp(from, to, &data).may_fragment();
+        let pieces = whole.client_fragments(&[0, 600, 1000]);
+        stage.frames(&format!("{method} in order"), Side::Clients, &pieces)?;
+        let pieces = whole.id(7).client_fragments(&[600, 1000, 0]);
+        stage.frames(
+            &format!("{method} first comes last"),
+            Side::Clients,
+            &pieces,
+        )?;
+    }
+    let server = at([10, 1, 0, 21].into(), 9);
+    let answer =
+        Packet::sctp(server, at(client(2), 4001), &[(DATA, &[6; 1300][..])]).may_fragment();
+    let pieces = answer.server_fragments(&[0, 600, 1000]);
+    stage.frames("answer", Side::Servers, &pieces)?;
     stage.connections("at the end")?;
     Ok(())
 }
