@@ -157,7 +157,9 @@ fn a_syn_flood_fills_the_table_and_drop_entry_empties_it() -> Outcome {
         assert_eq!(count("drop_defence"), 0, "{context}: {counters:?}");
         if mode == 0 {
             assert!(served <= POLITE / 5, "{context}: {served}");
-            assert_eq!(count("made_room"), 0, "{context}: {counters:?}");
+            // What those who were served have closed makes way, and nothing else.
+            let made = count("made_room");
+            assert!(made <= served as u64, "{context}: {counters:?}");
         } else {
             assert_eq!(served, POLITE, "{context}: {counters:?}");
             assert!(count("made_room") > 0, "{context}: {counters:?}");
