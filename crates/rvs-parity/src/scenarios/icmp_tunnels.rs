@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 
 use super::{at, service};
+use crate::describe::GUE_PORT;
 use crate::packet::Packet;
 use crate::place::{client, vip};
 use crate::scenario::{Explained, Scenario};
@@ -26,6 +27,11 @@ pub(crate) fn all() -> Vec<Scenario> {
             step: "the path takes",
             heading: "The first word of a narrow tunnel",
         }]),
+        Scenario::new(
+            "icmp-tunnel-gue-gre",
+            "errors about GUE and GRE tunnels",
+            wrapped,
+        ),
         Scenario::new(
             "icmp-tunnel-strays",
             "errors about no tunnel packet of ours",
@@ -99,6 +105,42 @@ fn narrow(stage: &mut Stage<'_>) -> Result<()> {
     stage.server("the path takes 1000", &says(1000))?;
     stage.client("981 bytes", &packet.clone().sized(981))?;
     stage.client("980 bytes", &packet.sized(980))?;
+    Ok(())
+}
+
+fn wrapped(stage: &mut Stage<'_>) -> Result<()> {
+    stage.detail(Detail::Brief);
+    stage.setup(
+        "-A -u 10.0.0.100:53 -s rr
+-a -u 10.0.0.100:53 -r 10.1.0.21:53 -i --tun-type gue --tun-port 6080
+-A -u 10.0.0.101:53 -s rr
+-a -u 10.0.0.101:53 -r 10.1.0.21:53 -i --tun-type gre
+",
+    )?;
+    for (n, name) in [(100, "GUE"), (101, "GRE")] {
+        let packet = Packet::udp(at(client(2), 4001), at(vip(n), 53)).sized(200);
+        stage.client(name, &packet)?;
+        let inside = packet.clone().ttl(63).ip();
+        let whole = if name == "GUE" {
+            // Version 0, no options, IPv4 inside.
+            let payload = [&[0, 4, 0, 0][..], &inside].concat();
+            let ends = (at(ends().0, 40000), at(server(), GUE_PORT));
+            Packet::udp(ends.0, ends.1).payload(&payload).ip()
+        } else {
+            let payload = [&[0, 0, 8, 0][..], &inside].concat();
+            Packet::other(ends().0, server(), 47, &payload).ip()
+        };
+        for (step, kind, quote) in [
+            ("host unreachable", (3, 1), &whole[..100]),
+            ("time exceeded", (11, 0), &whole[..100]),
+            ("port unreachable", (3, 3), &whole[..100]),
+            ("cut in the packet's header", (3, 1), &whole[..44]),
+        ] {
+            stage.server(&format!("{name}, {step}"), &error(kind, 0, quote))?;
+        }
+        stage.client(&format!("{name} again"), &packet)?;
+    }
+    stage.connections("at the end")?;
     Ok(())
 }
 

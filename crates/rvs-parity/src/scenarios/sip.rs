@@ -107,7 +107,7 @@ fn forms(stage: &mut Stage<'_>) -> Result<()> {
         stage.choices(&format!("{line:?}"), &[other(line)])?;
     }
     stage.connections("so far")?;
-    // Those of the longest have no room in the buffer of ipvsadm, which ends then.
+    // The longest has no room in the buffer of ipvsadm, which dies of listing it.
     for length in [255, 256] {
         stage.choices(&format!("{length} letters"), &[other(&long(length))])?;
     }
