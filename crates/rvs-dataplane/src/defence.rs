@@ -9,12 +9,15 @@ use rvs_abi::{
     sweep::{SWEEP_MAX, Sweep},
 };
 use rvs_config::{Defence, Knobs};
+use rvs_table::WINDOW;
 
 use crate::{dataplane::Dataplane, programs};
 
 /// Of how many slots one is looked at in a second of `drop_entry`.
 const SHARE: u32 = 32;
-/// Slots that are looked at in a row, in a table of so many or more.
+/// At least so many runs of slots make up the share, where it is large enough: room that lies in lumps is of use to few.
+const RUNS: u32 = 512;
+/// The most slots that are looked at in a row.
 const RUN: u32 = 1024;
 const _: () = assert!(RUN <= SWEEP_MAX);
 /// One in so many slots must be free.
@@ -145,7 +148,7 @@ impl Dataplane {
 /// How many slots a run has, and how many runs make up the share of a table with so many.
 fn runs(slots: u32) -> (u32, u32) {
     let share = (slots / SHARE).max(1);
-    let run = RUN.min(share);
+    let run = (share / RUNS).clamp(WINDOW, RUN).min(share);
     (run, share / run)
 }
 
