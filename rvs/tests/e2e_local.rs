@@ -74,7 +74,7 @@ fn the_director_serves_at_another_port() -> Outcome {
         }
     }
     let counters = cluster.director.counters()?;
-    assert!(counters["local_reply"] > 1000, "{counters:?}");
+    assert!(counters["local_reply"] > 100, "{counters:?}");
     // The replies were seen: connections are closed from both sides.
     let connections = cluster.director.rvs("connections")?;
     assert!(connections.contains("TIME_WAIT"), "{connections}");
@@ -121,7 +121,7 @@ fn the_director_is_a_client() -> Outcome {
         report.expect_none_failed()?;
     }
     let counters = cluster.director.counters()?;
-    assert!(counters["local_reply"] > 1000, "{counters:?}");
+    assert!(counters["local_reply"] > 100, "{counters:?}");
     assert!(!counters.contains_key("drop_no_route"), "{counters:?}");
     Ok(())
 }
