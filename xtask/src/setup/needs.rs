@@ -76,11 +76,6 @@ pub(crate) const PROGRAMS: &[Package] = &[
         "wg",
         "gives the wireguard devices of tests their keys",
     ),
-    program(
-        "qemu-system-x86",
-        "qemu-system-x86_64",
-        "runs the guest with Linux 6.1",
-    ),
     program("cpio", "cpio", "packs the guest's first file system"),
     program("kmod", "depmod", "lists the modules of the guest's kernel"),
     program(
