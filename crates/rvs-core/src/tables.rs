@@ -282,6 +282,11 @@ pub trait Tables {
 /// chosen yet) it wires into the program for all rounds. So a value that one round leaves to the next, and that a
 /// branch depends on, has to begin as [`Tables::veiled`].
 pub trait Step<T> {
+    /// How many rounds the kernel side does in one call: 1, 2 or 4; more where there are often many. Where the kernel
+    /// guards returns against speculation (AMD's safe RET), the way back costs more than the round itself; but each
+    /// round of a call is work for the verifier.
+    const TOGETHER: u32 = 1;
+
     /// Does round number `round`; `false` ends the loop.
     fn step(&mut self, tables: &T, round: u32) -> bool;
 }

@@ -657,15 +657,59 @@ tables_by_maps!(
     Maps,
     #[inline(always)]
     fn repeat<S: Step<Self>>(&self, count: u32, step: &mut S) {
-        let callback = one_round::<S> as *mut c_void;
-        // SAFETY: the callback gets back the pointer to `step`, which lives until the helper returns.
-        unsafe { bpf_loop(count, callback, core::ptr::from_mut(step).cast(), 0) };
+        let callback = match S::TOGETHER {
+            1 => one_round::<S> as *mut c_void,
+            2 => two_rounds::<S> as *mut c_void,
+            _ => four_rounds::<S> as *mut c_void,
+        };
+        let calls = match S::TOGETHER {
+            1 => count,
+            2 => count.div_ceil(2),
+            _ => count.div_ceil(4),
+        };
+        let mut rounds = Rounds { step, count };
+        let context = core::ptr::from_mut(&mut rounds).cast();
+        // SAFETY: the callback gets back the pointer to `rounds`, which lives until the helper returns.
+        unsafe { bpf_loop(calls, callback, context, 0) };
     }
 );
 
+/// What the callbacks of `bpf_loop` are called with.
+struct Rounds<'a, S> {
+    step: &'a mut S,
+    count: u32,
+}
+
+impl<S: Step<Maps>> Rounds<'_, S> {
+    #[inline(always)]
+    fn round(&mut self, number: u32) -> bool {
+        number < self.count && self.step.step(&Maps, number)
+    }
+}
+
 /// What `bpf_loop` calls: 0 goes on, 1 ends the loop.
-extern "C" fn one_round<S: Step<Maps>>(round: u64, step: *mut c_void) -> i64 {
-    // SAFETY: `repeat` passed a pointer to a live `S`, and the verifier knows where it points.
-    let step = unsafe { &mut *step.cast::<S>() };
-    i64::from(!step.step(&Maps, round as u32))
+extern "C" fn one_round<S: Step<Maps>>(number: u64, rounds: *mut c_void) -> i64 {
+    // SAFETY: `repeat` passed a pointer to live `Rounds`, and the verifier knows where it points.
+    let rounds = unsafe { &mut *rounds.cast::<Rounds<'_, S>>() };
+    i64::from(!rounds.step.step(&Maps, number as u32))
+}
+
+/// As [`one_round`], two at a time.
+extern "C" fn two_rounds<S: Step<Maps>>(number: u64, rounds: *mut c_void) -> i64 {
+    // SAFETY: as above.
+    let rounds = unsafe { &mut *rounds.cast::<Rounds<'_, S>>() };
+    let first = (number as u32).wrapping_mul(2);
+    i64::from(!(rounds.round(first) && rounds.round(first.wrapping_add(1))))
+}
+
+/// As [`one_round`], four at a time. Written out, since the verifier would follow a loop of them from state to state.
+extern "C" fn four_rounds<S: Step<Maps>>(number: u64, rounds: *mut c_void) -> i64 {
+    // SAFETY: as above.
+    let rounds = unsafe { &mut *rounds.cast::<Rounds<'_, S>>() };
+    let first = (number as u32).wrapping_mul(4);
+    let goes_on = rounds.round(first)
+        && rounds.round(first.wrapping_add(1))
+        && rounds.round(first.wrapping_add(2))
+        && rounds.round(first.wrapping_add(3));
+    i64::from(!goes_on)
 }

@@ -54,7 +54,7 @@ impl<T: Tables> Step<T> for Least<'_> {
             && let Some((server, weight)) = usable(tables, index)
         {
             let measure = self.counting.measure(server, weight);
-            if self.chosen == NONE || self.measure.is_above(measure) {
+            if self.measure.is_above(measure) {
                 self.chosen = index;
                 self.measure = measure;
             }
@@ -155,14 +155,13 @@ pub fn look<T: Tables>(tables: &T, flow: &Flow, service: u32, argument: u32, que
     };
     let set = Set { known, service };
     let counting = Counting::of(entry, flow);
-    let measure = Measure::nothing(tables);
     if question == LEAST {
         let mut least = Least {
             set,
             avoid: argument,
             counting,
             chosen: tables.veiled(NONE),
-            measure,
+            measure: Measure::boundless(tables),
         };
         tables.repeat(SERVERS as u32, &mut least);
         u64::from(least.chosen)
@@ -171,7 +170,7 @@ pub fn look<T: Tables>(tables: &T, flow: &Flow, service: u32, argument: u32, que
             set,
             counting,
             place: tables.veiled(NONE),
-            measure,
+            measure: Measure::nothing(tables),
         };
         tables.repeat(SERVERS as u32, &mut most);
         u64::from(most.place)

@@ -8,7 +8,7 @@ pub(super) struct Lc(pub(super) Counting);
 
 impl Rule for Lc {
     #[inline(always)]
-    fn judge(&self, server: &Server, _weight: u32) -> Option<(u64, u64)> {
-        Some((self.0.overhead(server), 1))
+    fn judge(&self, server: &Server, weight: u32) -> Option<(u64, u64)> {
+        Some((self.0.overhead(server), u64::from(weight.min(1))))
     }
 }

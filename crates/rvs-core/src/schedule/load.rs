@@ -3,12 +3,13 @@
 
 use rvs_abi::{Scheduler, Server, service::Region};
 
-use super::{Counting, eligible, fo, lc, nq, ovf, sed, wlc};
+use super::{Counting, fo, is_serving, lc, nq, ovf, sed, wlc};
 use crate::{Flow, NONE, Tables, tables::Step};
 
 /// What a scheduler compares.
 pub(super) trait Rule {
-    /// Load and weight of an eligible server; `None` where the scheduler passes it over.
+    /// Load and weight of a server that is in service; `None` where the scheduler passes it over, as it does with one
+    /// whose weight is 0.
     fn judge(&self, server: &Server, weight: u32) -> Option<(u64, u64)>;
 }
 
@@ -20,12 +21,21 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// No load, for a walk to begin with.
+    /// No load, for a walk to begin with that looks for the most.
     #[inline(always)]
     pub(super) fn nothing<T: Tables>(tables: &T) -> Self {
         Self {
             load: u64::from(tables.veiled(0)),
             weight: u64::from(tables.veiled(1)),
+        }
+    }
+
+    /// More load for its weight than anybody has, for a walk to begin with that looks for the least.
+    #[inline(always)]
+    pub(super) fn boundless<T: Tables>(tables: &T) -> Self {
+        Self {
+            load: u64::from(tables.veiled(1)),
+            weight: u64::from(tables.veiled(0)),
         }
     }
 
@@ -45,20 +55,26 @@ struct Least<R> {
 }
 
 impl<T: Tables, R: Rule> Step<T> for Least<R> {
+    const TOGETHER: u32 = 4;
+
     #[inline(always)]
     fn step(&mut self, tables: &T, round: u32) -> bool {
-        let Some((index, server, weight)) =
-            eligible(tables, self.offset.wrapping_add(round), self.avoid)
-        else {
-            return true;
+        let Some(index) = tables.member(self.offset.wrapping_add(round)) else {
+            return false;
         };
-        let Some((load, weight)) = self.rule.judge(server, weight) else {
-            return true;
+        let Some(server) = tables.server(index) else {
+            return false;
         };
-        let measure = Measure { load, weight };
-        if self.chosen == NONE || self.measure.is_above(measure) {
-            self.chosen = index;
-            self.measure = measure;
+        if index == self.avoid || !is_serving(server) {
+            return true;
+        }
+        // One of weight 0 is never above another.
+        if let Some((load, weight)) = self.rule.judge(server, server.weight.load()) {
+            let measure = Measure { load, weight };
+            if self.measure.is_above(measure) {
+                self.chosen = index;
+                self.measure = measure;
+            }
         }
         // Nobody has less than nothing.
         self.measure.load != 0
@@ -73,7 +89,7 @@ fn least<T: Tables>(tables: &T, region: Region, avoid: u32, rule: impl Rule) -> 
         avoid,
         rule,
         chosen: tables.veiled(NONE),
-        measure: Measure::nothing(tables),
+        measure: Measure::boundless(tables),
     };
     tables.repeat(region.length, &mut least);
     least.chosen

@@ -9,7 +9,7 @@ use rvs_abi::{
     service::Region,
 };
 
-use super::{Counting, eligible, lblc, lblcr, usable};
+use super::{Counting, is_serving, lblc, lblcr, usable};
 use crate::{Flow, NONE, Tables, tables::Step};
 
 /// One search for a server.
@@ -75,17 +75,17 @@ struct Idle {
 }
 
 impl<T: Tables> Step<T> for Idle {
+    const TOGETHER: u32 = 4;
+
     #[inline(always)]
     fn step(&mut self, tables: &T, round: u32) -> bool {
         let place = self.offset.wrapping_add(round);
-        let server = if self.counting.exact {
-            tables.member(place).and_then(|index| tables.server(index))
-        } else {
-            eligible(tables, place, NONE).map(|(_, server, _)| server)
+        let Some(server) = tables.member(place).and_then(|index| tables.server(index)) else {
+            return false;
         };
-        if server.is_some_and(|server| {
-            self.counting.active(server) * 2 < u64::from(server.weight.load())
-        }) {
+        // One of weight 0 has never less than half of it.
+        let counts = self.counting.exact || is_serving(server);
+        if counts && self.counting.active(server) * 2 < u64::from(server.weight.load()) {
             self.found = 1;
         }
         self.found == 0

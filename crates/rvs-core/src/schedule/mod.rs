@@ -115,15 +115,14 @@ fn eligible<T: Tables>(tables: &T, place: u32, avoid: u32) -> Option<(u32, &Serv
 #[inline(always)]
 fn usable<T: Tables>(tables: &T, index: u32) -> Option<(&Server, u32)> {
     let server = tables.server(index)?;
-    let (flags, weight) = (server.flags.load(), server.weight.load());
-    if !is_available(server) || weight == 0 {
-        return None;
-    }
-    // The word is on another line, which only servers with a threshold need.
-    if flags & Server::CAPPED != 0 && server.overloaded.load() != 0 {
-        return None;
-    }
-    Some((server, weight))
+    let weight = server.weight.load();
+    (weight != 0 && is_serving(server)).then_some((server, weight))
+}
+
+/// In use, not removed, not overloaded. (The last is on the line that a new connection writes anyway.)
+#[inline(always)]
+fn is_serving(server: &Server) -> bool {
+    is_available(server) && server.overloaded.load() == 0
 }
 
 #[inline(always)]

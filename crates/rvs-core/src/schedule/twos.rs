@@ -31,6 +31,8 @@ struct Walk {
 }
 
 impl<T: Tables> Step<T> for Walk {
+    const TOGETHER: u32 = 2;
+
     #[inline(always)]
     fn step(&mut self, tables: &T, round: u32) -> bool {
         let Some((index, _, weight)) =
