@@ -13,7 +13,7 @@ use crate::{NONE, Tables};
 pub(super) fn choose<T: Tables>(tables: &T, search: &Search, known: Option<&Locality>) -> u32 {
     if let Some(known) = known {
         let index = known.servers[0].load().wrapping_sub(1);
-        if search.may_serve(tables, index, search.counting.exact)
+        if search.may_serve(tables, index, search.counting.exact != 0)
             && !search.is_overburdened(tables, index)
         {
             return index;

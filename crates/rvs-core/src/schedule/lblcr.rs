@@ -154,7 +154,7 @@ pub fn look<T: Tables>(tables: &T, flow: &Flow, service: u32, argument: u32, que
         return u64::from(NONE);
     };
     let set = Set { known, service };
-    let counting = Counting::of(entry, flow);
+    let counting = Counting::of(tables, entry, flow);
     if question == LEAST {
         let mut least = Least {
             set,

@@ -84,7 +84,7 @@ impl<T: Tables> Step<T> for Idle {
             return false;
         };
         // One of weight 0 has never less than half of it.
-        let counts = self.counting.exact || is_serving(server);
+        let counts = self.counting.exact != 0 || is_serving(server);
         if counts && self.counting.active(server) * 2 < u64::from(server.weight.load()) {
             self.found = 1;
         }
@@ -98,7 +98,7 @@ pub fn is_overburdened<T: Tables>(tables: &T, flow: &Flow, service: u32, index: 
     let (Some(service), Some(server)) = (tables.service(service), tables.server(index)) else {
         return 1;
     };
-    let counting = Counting::of(service, flow);
+    let counting = Counting::of(tables, service, flow);
     if counting.active(server) <= u64::from(server.weight.load()) {
         return 0;
     }
@@ -123,7 +123,7 @@ pub fn by_locality<T: Tables>(tables: &T, flow: &Flow, number: u32, avoid: u32) 
         service,
         number,
         avoid,
-        counting: Counting::of(service, flow),
+        counting: Counting::of(tables, service, flow),
         now: tables.now(),
         expiration: settings.lblcr_expiration.load(),
     };

@@ -119,10 +119,12 @@ fn usable<T: Tables>(tables: &T, index: u32) -> Option<(&Server, u32)> {
     (weight != 0 && is_serving(server)).then_some((server, weight))
 }
 
-/// In use, not removed, not overloaded. (The last is on the line that a new connection writes anyway.)
+/// In use, not removed, not overloaded. (The last is on the line that a new connection writes anyway; and one question for
+/// all is one way less for the verifier to follow.)
 #[inline(always)]
 fn is_serving(server: &Server) -> bool {
-    is_available(server) && server.overloaded.load() == 0
+    let available = server.flags.load() & (Server::IN_USE | Server::REMOVED);
+    (available ^ Server::IN_USE) | server.overloaded.load() == 0
 }
 
 #[inline(always)]
@@ -130,52 +132,56 @@ fn is_available(server: &Server) -> bool {
     server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE
 }
 
-/// How connections are counted.
+/// How connections are counted. Numbers of which the verifier knows nothing, so that it follows a walk once, and not once
+/// for each way of counting.
 #[derive(Clone, Copy)]
 struct Counting {
-    /// As IPVS.
-    exact: bool,
-    /// The protocol has no active state: every connection counts as active. IPVS's sed, nq, ovf and lblc see
-    /// none at all there.
-    all: bool,
+    /// How many inactive connections an active one costs.
+    cost: u32,
+    /// Which bits of the inactive connections' number count as active: all where the protocol has no active state.
+    /// IPVS's sed, nq, ovf and lblc see none at all there.
+    inactive: u32,
+    /// Not 0: as IPVS.
+    exact: u32,
 }
 
 impl Counting {
     #[inline(always)]
-    fn of(service: &Service, flow: &Flow) -> Self {
+    fn of<T: Tables>(tables: &T, service: &Service, flow: &Flow) -> Self {
         let exact = is_exact(service);
         let stateful = flow.protocol == protocol::TCP || flow.protocol == protocol::SCTP;
         Self {
-            exact,
-            all: !exact && !stateful,
+            inactive: tables.veiled(if exact || stateful { 0 } else { u32::MAX }),
+            ..Self::by_state(tables, exact)
+        }
+    }
+
+    /// Whatever the protocol, connections count as their states say.
+    #[inline(always)]
+    fn by_state<T: Tables>(tables: &T, exact: bool) -> Self {
+        Self {
+            // `ip_vs_dest_conn_overhead` counts the active ones once more among all.
+            cost: tables.veiled(if exact { 257 } else { 256 }),
+            inactive: tables.veiled(0),
+            exact: tables.veiled(u32::from(exact)),
         }
     }
 
     /// The connections that a server works for.
     #[inline(always)]
     fn active(self, server: &Server) -> u64 {
-        let active = settled(server.active.load());
-        if self.all {
-            active + settled(server.inactive.load())
-        } else {
-            active
-        }
+        let inactive = settled(server.inactive.load()) & u64::from(self.inactive);
+        settled(server.active.load()) + inactive
     }
 
-    /// What all connections cost, an active one as much as 256 inactive. IPVS (`ip_vs_dest_conn_overhead`) adds to
-    /// that the active ones once more.
+    /// What all connections cost.
     #[inline(always)]
     fn overhead(self, server: &Server) -> u64 {
         let (active, inactive) = (
             settled(server.active.load()),
             settled(server.inactive.load()),
         );
-        let overhead = active * 256 + inactive;
-        if self.exact {
-            overhead + active
-        } else {
-            overhead
-        }
+        active * u64::from(self.cost) + inactive
     }
 
     /// What wlc compares.

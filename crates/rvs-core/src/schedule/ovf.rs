@@ -5,12 +5,21 @@ use rvs_abi::Server;
 
 use super::{Counting, load::Rule};
 
-pub(super) struct Ovf(pub(super) Counting);
+/// The rule of ovf, and of fo.
+pub(super) struct Heaviest {
+    pub(super) counting: Counting,
+    /// Which bits of the active connections' number count.
+    pub(super) mask: u32,
+}
 
-impl Rule for Ovf {
+/// All of them.
+pub(super) const MASK: u32 = u32::MAX;
+
+impl Rule for Heaviest {
     #[inline(always)]
     fn judge(&self, server: &Server, weight: u32) -> Option<(u64, u64)> {
         let weight = u64::from(weight);
-        (self.0.active(server) <= weight).then_some((1, weight))
+        // One load for all: the least for its weight is the heaviest.
+        (self.counting.active(server) & u64::from(self.mask) <= weight).then_some((1, weight))
     }
 }

@@ -15,6 +15,8 @@ struct Walk {
 }
 
 impl<T: Tables> Step<T> for Walk {
+    const TOGETHER: u32 = 4;
+
     #[inline(always)]
     fn step(&mut self, tables: &T, round: u32) -> bool {
         let mut position = self.start.wrapping_add(round);

@@ -5,11 +5,21 @@ use rvs_abi::Server;
 
 use super::{Counting, load::Rule};
 
-pub(super) struct Sed(pub(super) Counting);
+/// The rule of sed, and of nq.
+pub(super) struct Delay {
+    pub(super) counting: Counting,
+    /// The load of a server with nothing to do, 0 or 1.
+    pub(super) idle: u32,
+}
 
-impl Rule for Sed {
+/// The new connection counts.
+pub(super) const IDLE: u32 = 1;
+
+impl Rule for Delay {
     #[inline(always)]
     fn judge(&self, server: &Server, weight: u32) -> Option<(u64, u64)> {
-        Some((self.0.active(server) + 1, u64::from(weight)))
+        let active = self.counting.active(server);
+        let new = (active + u64::from(self.idle)).min(1);
+        Some((active + new, u64::from(weight)))
     }
 }

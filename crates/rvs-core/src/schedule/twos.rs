@@ -102,7 +102,7 @@ pub fn by_chance<T: Tables>(tables: &T, service: u32, avoid: u32) -> u32 {
     } else {
         (walk.at_high, walk.at_low)
     };
-    let counting = Counting { exact, all: false };
+    let counting = Counting::by_state(tables, exact);
     let measure =
         |index| usable(tables, index).map(|(server, weight)| counting.measure(server, weight));
     match (measure(first), measure(second)) {

@@ -22,6 +22,8 @@ struct Walk {
 }
 
 impl<T: Tables> Step<T> for Walk {
+    const TOGETHER: u32 = 4;
+
     #[inline(always)]
     fn step(&mut self, tables: &T, _round: u32) -> bool {
         if self.position >= self.region.length {
@@ -52,6 +54,8 @@ struct Heaviest {
 }
 
 impl<T: Tables> Step<T> for Heaviest {
+    const TOGETHER: u32 = 4;
+
     #[inline(always)]
     fn step(&mut self, tables: &T, round: u32) -> bool {
         if let Some((_, _, weight)) =
