@@ -54,6 +54,9 @@ fn is_spent<T: Tables>(tables: &T, control: u64, words: u32) -> bool {
     })
 }
 
+/// What lies under a protocol number of its own as long as its client's port is not known has TCP's states too.
+const EXPECTED: u8 = protocol::of_expected(protocol::TCP);
+
 /// Whether the connection is to go.
 #[inline(always)]
 fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
@@ -78,7 +81,7 @@ fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
             return true;
         }
         match protocol {
-            protocol::TCP => number == TcpState::Established as u32,
+            protocol::TCP | EXPECTED => number == TcpState::Established as u32,
             protocol::SCTP => number == SctpState::Established as u32,
             _ => true,
         }

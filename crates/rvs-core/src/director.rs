@@ -395,7 +395,10 @@ pub(crate) fn unclaimed<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     let tells = path
         .settings()
         .is_some_and(|settings| settings.flags.load() & Settings::NAT_ICMP_SEND != 0);
-    if tells && !(flow.is_tcp() && flow.tcp_flags & tcp::RST != 0) {
+    // Who says that it is over needs no answer.
+    let is_last = flow.is_tcp() && flow.tcp_flags & tcp::RST != 0
+        || flow.is_sctp() && flow.tcp_flags == Event::Abort as u8;
+    if tells && !is_last {
         key.port = flow.ports as u16;
         let meaning = path.find_address(&key);
         if meaning & address::NAT_SERVER != 0 {

@@ -1,11 +1,15 @@
 //! The defence drop_entry, over memory: who goes and who stays.
 
 use rvs_abi::{
-    Method, Settings,
+    Method, Service, Settings, TcpState, protocol,
     slot::{Role, State},
-    sweep::Sweep,
+    sweep::{Insertion, Sweep},
 };
-use rvs_fixtures::{Memory, SECOND, Surroundings, World, place::Family};
+use rvs_core::restore::{MADE, restore};
+use rvs_fixtures::{
+    Memory, SECOND, Surroundings, World,
+    place::{Family, words},
+};
 use rvs_table::tag;
 
 fn tables(protocol: u8, change: impl FnOnce(World) -> World) -> Memory {
@@ -82,6 +86,55 @@ fn an_established_connection_takes_part_once_it_is_quiet() {
     let tries = (0..100).find(|_| defend(&memory) == 1);
     assert!(tries.is_some());
     assert_eq!(memory.servers[0].active.load(), 0);
+}
+
+/// A client that says where it will be called, or that asks where to call, may take its time.
+#[test]
+fn an_expected_data_connection_stays_and_so_does_its_control_connection() {
+    let memory = tables(6, |world| world);
+    memory.asks(1000, 6, "S");
+    memory.asks(1000, 6, "A");
+    let control = memory
+        .slots4
+        .iter()
+        .position(|slot| tag::state(slot.head.tag.load()) == tag::LIVE)
+        .expect("a control connection");
+    let expected = Insertion {
+        client: words(Family::V4.client()),
+        virtual_address: words(Family::V4.vip(0)),
+        ports: u32::from(2000_u16.to_be()) << 16,
+        protocol: protocol::of_expected(protocol::TCP).into(),
+        family: 4,
+        state: TcpState::Listen as u32 | State::INACTIVE | State::CONTROLLED | State::NO_CLIENT_PORT,
+        stamp: memory.now.get(),
+        packets: 1,
+        control: control as u32,
+        control_generation: tag::generation(memory.slots4[control].head.tag.load()),
+        ..Insertion::default()
+    };
+    assert_eq!(restore(&memory, &expected), MADE);
+    memory.passes(61 * SECOND);
+    memory.asks(1000, 6, "A");
+    for _ in 0..100 {
+        assert_eq!(defend(&memory), 0);
+    }
+    assert_eq!(live(&memory), 2);
+}
+
+/// What counts in the lottery are packets, and a template has none.
+#[test]
+fn a_template_of_one_packet_scheduling_does_not_lose() {
+    let memory = tables(17, |world| {
+        world
+            .persistent(300 * SECOND)
+            .with_service(|service| service.flags |= Service::ONE_PACKET)
+    });
+    memory.asks(1000, 17, "");
+    assert_eq!(live(&memory), 1);
+    memory.passes(61 * SECOND);
+    for _ in 0..100 {
+        assert_eq!(defend(&memory), 0);
+    }
 }
 
 #[test]

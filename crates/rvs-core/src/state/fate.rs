@@ -7,7 +7,7 @@ use rvs_abi::{
 };
 
 use super::is_closed;
-use crate::{Flow, Tables};
+use crate::{Direction, Flow, Tables};
 
 /// What becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,36 +20,36 @@ pub(super) enum Fate {
     Ends(Counter),
 }
 
-/// The fate of the connection of `head`, a slot of it. `removed` says that `server` was; else the packet opens a
-/// connection (IPVS: `ip_vs_in_hook`, `is_new_conn_expected`, to which any SYN does).
+/// The fate of the connection of `head`, a slot of it. `removed` says that `server` was.
+///
+/// A client that opens a connection anew comes first, whatever became of the server (IPVS: `ip_vs_in_hook`,
+/// `is_new_conn_expected`, to which any SYN does). What servers say goes on to the client as long as the connection is there:
+/// only requests wait (IPVS: `handle_response` does not ask for the server).
 #[inline(always)]
 pub(super) fn of<T: Tables>(
     tables: &T,
     server: &Server,
     removed: bool,
     flow: &Flow,
+    direction: Direction,
     head: &Head,
 ) -> Fate {
     let Some(settings) = tables.settings() else {
         return Fate::Stays;
     };
     let flags = settings.flags.load();
-    if removed {
-        return if expires(tables, flags, server, Link(head.link.load()).protocol()) {
-            Fate::Ends(Counter::ServerGone)
-        } else {
-            Fate::Waits
-        };
-    }
-    if flags & (Settings::REUSE | Settings::REUSE_FIN_WAIT) == 0
-        || !flow.begins() && !is_exact(tables, server)
-    {
-        return Fate::Stays;
-    }
-    let quiesced = flags & Settings::EXPIRE_NODEST != 0 && server.weight.load() == 0;
     let protocol = Link(head.link.load()).protocol();
-    if quiesced || is_over(flags, protocol, State(head.state.load())) {
-        Fate::Ends(Counter::Reused)
+    let is_request = direction == Direction::Input;
+    if is_request && flow.opens() && (flow.begins() || is_exact(tables, server)) {
+        let quiesced = flags & Settings::EXPIRE_NODEST != 0 && server.weight.load() == 0;
+        if quiesced || is_over(flags, protocol, State(head.state.load())) {
+            return Fate::Ends(Counter::Reused);
+        }
+    }
+    if removed && expires(tables, flags, server, protocol) {
+        Fate::Ends(Counter::ServerGone)
+    } else if removed && is_request {
+        Fate::Waits
     } else {
         Fate::Stays
     }
@@ -72,13 +72,16 @@ pub(crate) fn expires<T: Tables>(tables: &T, flags: u32, server: &Server, of: u8
                 .is_none_or(|service| service.flags.load() & Service::MOVE_UDP != 0)
 }
 
-/// Whether the connection is closed, and nobody but its time-out keeps it. One that is controlled would go to the
+/// Whether the connection is closed, its ports may be used again (`conn_reuse_mode`), and nobody but its time-out keeps it. One that is controlled would go to the
 /// same server again.
 #[inline(always)]
 fn is_over(flags: u32, protocol: u8, state: State) -> bool {
     // Where the server's FIN goes another way, FIN_WAIT is the last state that is seen.
     let half_closed = protocol == protocol::TCP && state.number() == TcpState::FinWait as u32;
-    let closed =
-        is_closed(protocol, state) && (!half_closed || flags & Settings::REUSE_FIN_WAIT != 0);
-    closed && !state.has(State::CONTROLLED)
+    let modes = if half_closed {
+        Settings::REUSE_FIN_WAIT
+    } else {
+        Settings::REUSE | Settings::REUSE_FIN_WAIT
+    };
+    flags & modes != 0 && is_closed(protocol, state) && !state.has(State::CONTROLLED)
 }

@@ -33,6 +33,9 @@ pub const CONTROL: u32 = 3;
 /// The state word of a connection whose counts were released.
 pub(crate) const RELEASED: u32 = u32::MAX;
 
+/// How often a packet tries to move its connection on while others do. Nobody waits.
+const TRIES: u32 = 3;
+
 /// Lets the connection at `index` see the packet; the result is [`SERVE`], [`GONE`] or [`HELD`].
 ///
 /// A slot of a removed server ends here (IPVS: `expire_nodest_conn`), and so does a closed
@@ -85,7 +88,7 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     }
     let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
     if removed || direction == Direction::Input && flow.opens() {
-        match fate::of(tables, server, removed, flow, &slot.head) {
+        match fate::of(tables, server, removed, flow, direction, &slot.head) {
             Fate::Stays => {}
             Fate::Waits => return HELD,
             Fate::Ends(reason) => {
@@ -142,24 +145,27 @@ fn change_state<const N: usize, const PAD: usize, T: Tables>(
     flow: &Flow,
     direction: Direction,
 ) -> u32 {
-    let old = request.head.state.load();
-    if old == RELEASED {
-        return old;
+    let mut old = request.head.state.load();
+    // Where another CPU was quicker, its packet came first, and ours moves the connection on from there.
+    for _ in 0..TRIES {
+        if old == RELEASED {
+            return old;
+        }
+        let new = next_state(old, flow, direction, is_secured(tables));
+        if new == old {
+            return old;
+        }
+        let found = request.head.state.cas(old, new);
+        if found == old {
+            move_counts(server, old, new);
+            if new & State::CONTROLLED != 0 && assures(flow, old, new, direction) {
+                counts::assure::<T>(tables, &request.head, N as u32);
+            }
+            return new;
+        }
+        old = found;
     }
-    let new = next_state(old, flow, direction, is_secured(tables));
-    // Where another CPU was quicker, its packet has moved the connection on: ours is the late one.
-    if new == old {
-        return old;
-    }
-    let found = request.head.state.cas(old, new);
-    if found != old {
-        return found;
-    }
-    move_counts(server, old, new);
-    if new & State::CONTROLLED != 0 && assures(flow, old, new, direction) {
-        counts::assure::<T>(tables, &request.head, N as u32);
-    }
-    new
+    old
 }
 
 /// Whether the connection has just shown that it is one: it is established, or was answered.

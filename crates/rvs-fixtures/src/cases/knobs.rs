@@ -54,11 +54,28 @@ fn removed(family: Family) -> Vec<Case> {
                 to("A"),
                 Step::Edit(Edit::Remove(0)),
                 held(&tcp("PA")),
-                held(&answer(family, 6, "PA")),
+                from(family, "PA"),
                 held(&tcp("S")),
                 Step::Edit(Edit::Return(0)),
                 to("PA"),
                 from(family, "A"),
+            ],
+        ),
+        Case::new(
+            name(
+                family,
+                "without expire_nodest_conn a closed connection's ports begin another elsewhere",
+            ),
+            &patient(6, Method::Direct),
+            vec![
+                request(&tcp("S"), Method::Direct).opens(0, 1, 0),
+                request(&tcp("A"), Method::Direct),
+                request(&tcp("R"), Method::Direct).census(0, 0, 1),
+                Step::Edit(Edit::Remove(0)),
+                Step::request(&tcp("S"), 1, &forwarded(&tcp("S"), Method::Direct, 1))
+                    .opens(1, 1, 0)
+                    .census(0, 0, 0)
+                    .counts(&[Counter::Reused]),
             ],
         ),
         Case::new(
@@ -162,6 +179,21 @@ fn reuse(family: Family) -> Vec<Case> {
                 direct("A"),
                 Step::Edit(Edit::Weight(0, 0)),
                 direct("A"),
+                other()
+                    .opens(1, 1, 0)
+                    .census(0, 0, 0)
+                    .counts(&[Counter::Reused]),
+            ],
+        ),
+        Case::new(
+            name(
+                family,
+                "conn_reuse_mode 0: a SYN leaves a quiesced server all the same",
+            ),
+            &two().without(both),
+            vec![
+                direct("S").opens(0, 1, 0),
+                Step::Edit(Edit::Weight(0, 0)),
                 other()
                     .opens(1, 1, 0)
                     .census(0, 0, 0)

@@ -103,6 +103,14 @@ pub(super) fn cases() -> Vec<Case> {
             ],
         ));
         cases.push(Case::new(
+            name("nat_icmp_send: an ABORT of a server is not answered"),
+            &nat.clone().with(Settings::NAT_ICMP_SEND),
+            vec![Step::passes(
+                &from_server(family, ABORT),
+                Counter::PassNoService,
+            )],
+        ));
+        cases.push(Case::new(
             name("an INIT repeated is the same association"),
             &nat,
             vec![
