@@ -7,7 +7,7 @@ use rvs_abi::{
 };
 use rvs_table::{Store, elapsed, pair_of, tag};
 
-use crate::{Tables, state, state::counts};
+use crate::{Tables, room, state, state::counts};
 
 /// Seconds without a packet after which a connection takes part in the lottery.
 const QUIET_SECONDS: u32 = 60;
@@ -113,14 +113,10 @@ pub(crate) fn makes_way<const N: usize, const PAD: usize, T: Tables>(
     !state.has(State::TEMPLATE)
         && slot.head.controlled.load() == 0
         && is_half_open(Link(slot.head.link.load()).protocol(), state)
-        && tables.settings().is_some_and(|settings: &Settings| {
-            settings.flags.load() & Settings::DROP_ENTRY != 0
-                && elapsed(
-                    now,
-                    slot.head.stamp.load(),
-                    settings.ticks_per_second.load(),
-                )
-        })
+        && tables
+            .settings()
+            .is_some_and(|settings| settings.flags.load() & Settings::DROP_ENTRY != 0)
+        && room::is_silent(tables, slot, now)
 }
 
 /// Whether a template is one of one-packet scheduling, which controls nothing.

@@ -96,25 +96,42 @@ fn welcome<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
     if flow.is_local() {
         intent.state |= State::LOCAL_CLIENT;
     }
-    if ftp::any_expected(path)
-        && !flow.is_quoted()
-        && flow.begins()
-        && path.expected(flow, intent) != 0
-    {
-        path.count(Counter::FtpData);
-        return join(path, flow, intent);
+    let may_be_expected = ftp::any_expected(path) && !flow.is_quoted() && flow.begins();
+    if may_be_expected {
+        match path.expected(flow, intent) {
+            ftp::EXPECTED => return join(path, flow, intent),
+            ftp::SERVER_GONE => return drop(path, Counter::DropServerGone),
+            _ => {}
+        }
     }
     intent.service = path.service_of(flow);
     if intent.service == NONE {
         if flow.is_quoted() {
             return pass(path, Counter::PassIcmp);
         }
+        // Another CPU has just made an expected connection of the same SYN, which is not the host's to refuse.
+        if may_be_expected && path.find(flow) != NONE {
+            return drop(path, Counter::DropInsertRace);
+        }
+        return returning_or_pass(path, flow, intent);
+    }
+    if !flow.is_quoted() && is_answer(path, flow, intent.service) {
         return returning_or_pass(path, flow, intent);
     }
     if !flow.is_quoted() && !begins(path, flow, intent.service) {
         return stray(path, Counter::PassNoConnection);
     }
     open(path, flow, intent)
+}
+
+/// Whether the packet answers a connection's, though a service takes what is sent there: one that is not known by address
+/// and port, or, where the server is on this host, any (IPVS: `ip_vs_schedule`, "replies from local real server").
+#[inline(always)]
+fn is_answer<P: Path>(path: &P, flow: &Flow, service: u32) -> bool {
+    let is_broad = path.service(service).is_some_and(|service| {
+        service.flags.load() & Service::BY_MARK != 0 || service.key.load() as u16 == 0
+    });
+    (is_broad || flow.is_local()) && path.find_returning(flow) != NONE
 }
 
 /// Whether the packet may begin a connection of the service.
@@ -203,8 +220,12 @@ pub fn icmp_error<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
 /// Makes a connection for the first packet of one, and forwards the packet.
 #[inline(always)]
 fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
-    if is_martian(flow) {
+    if is_martian(flow) || is_virtual(path, flow) {
         return drop(path, Counter::DropMartian);
+    }
+    // Active FTP data of a real server: made ahead behind NAT, not the director's business otherwise.
+    if flow.ports & 0xffff == u32::from(service::FTP_DATA) {
+        return pass(path, Counter::PassNoConnection);
     }
     if ignores_tunneled(path) && path.is_tunneled() {
         return pass(path, Counter::PassTunneled);
@@ -256,7 +277,7 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
                 path.count(Counter::Rescheduled);
             }
             FULL => {
-                path.make_room(flow, server);
+                path.make_room(flow, server, intent.server_port);
                 return drop(path, Counter::DropTableFull);
             }
             RACE.. => return drop(path, Counter::DropInsertRace),
@@ -295,6 +316,16 @@ pub(crate) fn nobody<P: Path>(path: &mut P, flow: &Flow, service: u32) -> u32 {
     if path.bypasses(flow, service) != 0 {
         return pass(path, Counter::PassBypass);
     }
+    // A virtual FTP service is found by its clients' data ports too, which may as well be the host's own
+    // (IPVS: `ip_vs_leave`).
+    let is_ftp_data = flow.is_tcp()
+        && flow.ports >> 16 != u32::from(service::FTP)
+        && path
+            .service(service)
+            .is_some_and(|service| service.key.load() as u16 == service::FTP);
+    if is_ftp_data {
+        return pass(path, Counter::PassNoConnection);
+    }
     path.count(Counter::DropNoDestination);
     if flow.is_quoted() {
         return Action::Drop as u32;
@@ -327,19 +358,32 @@ fn is_refused<T: Tables>(tables: &T) -> bool {
     attempts.checked_rem(rate) == Some(0)
 }
 
-/// Makes the connection that was expected, with the server that is known.
+/// Makes the connection that was expected, with the server that is known. Until it is there it stays expected, since the
+/// client will try again.
 #[inline(always)]
 fn join<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
-    let outcome = path.insert(flow, intent);
-    match (outcome >> 32) as u32 {
-        OPENED => {
-            intent.slot = outcome as u32;
-            path.opened(flow, intent)
+    for _ in 0..2 {
+        let outcome = path.insert(flow, intent);
+        match (outcome >> 32) as u32 {
+            OPENED => {
+                path.fulfil(flow);
+                path.count(Counter::FtpData);
+                intent.slot = outcome as u32;
+                return path.opened(flow, intent);
+            }
+            REPLY_TAKEN => {
+                if path.make_way(flow, intent.server, intent.server_port) == 0 {
+                    break;
+                }
+            }
+            FULL => {
+                path.make_room(flow, intent.server, intent.server_port);
+                return drop(path, Counter::DropTableFull);
+            }
+            RACE.. => return drop(path, Counter::DropInsertRace),
         }
-        REPLY_TAKEN => drop(path, Counter::DropReplyTaken),
-        FULL => drop(path, Counter::DropTableFull),
-        RACE.. => drop(path, Counter::DropInsertRace),
     }
+    drop(path, Counter::DropReplyTaken)
 }
 
 /// A packet for no virtual service: perhaps a server's direct reply that came through here.
@@ -452,6 +496,18 @@ fn service_key(address: &[u32; 4], port: u32, flow: &Flow) -> ServiceKey {
         protocol: flow.protocol,
         family: flow.family,
     }
+}
+
+/// A packet from elsewhere with a virtual address as its source: two services would answer each other's answers.
+#[inline(always)]
+fn is_virtual<P: Path>(path: &P, flow: &Flow) -> bool {
+    let key = AddressKey {
+        address: flow.source,
+        protocol: flow.protocol,
+        family: flow.family,
+        port: 0,
+    };
+    !flow.is_local() && path.find_address(&key) & address::VIRTUAL != 0
 }
 
 /// Sources that no client has: the kernel refuses them on input, and so does the director, which

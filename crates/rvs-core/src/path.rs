@@ -137,8 +137,8 @@ pub trait Path: Packet + Tables + Sized {
     }
 
     /// See [`room::make_room`].
-    fn make_room(&self, flow: &Flow, server: u32) -> u32 {
-        room::make_room(self, flow, server)
+    fn make_room(&self, flow: &Flow, server: u32, port: u32) -> u32 {
+        room::make_room(self, flow, server, port)
     }
 
     /// See [`connection::find_returning`].
@@ -329,6 +329,11 @@ pub trait Path: Packet + Tables + Sized {
     /// See [`ftp::expected`].
     fn expected(&self, flow: &Flow, intent: &mut Intent) -> u32 {
         ftp::expected(self, flow, intent, |flow| self.find(flow))
+    }
+
+    /// See [`ftp::fulfil`].
+    fn fulfil(&self, flow: &Flow) -> u32 {
+        ftp::fulfil(self, flow, |flow| self.find(flow))
     }
 
     /// See [`fragments::is_ours`].

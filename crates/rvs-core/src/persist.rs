@@ -8,9 +8,12 @@
 //! | service | protocol | virtual address | virtual port |
 //! | --- | --- | --- | --- |
 //! | of a port | its own | its own | the port |
-//! | FTP's (TCP port 21) | TCP | its own | 0 |
+//! | FTP's (TCP port 21) | TCP | its own | 0 (the client's is 21) |
 //! | of any port | its own | its own | 0 |
 //! | of a firewall mark | 0 | the mark | 0 |
+//!
+//! In IPVS, and in a service with [`Service::EXACT`], FTP's template is the same as that of a service of any port at its
+//! address, and either takes the other's server.
 //!
 //! A template counts only while its server is there; with `expire_quiescent_template` only while that takes new
 //! connections. One that does not count any more ends, and the client is scheduled anew. That a server is overloaded does not
@@ -84,7 +87,7 @@ pub(crate) fn by_template<P: Path>(
                 }
             }
             FULL => {
-                path.make_room(flow, intent.server);
+                path.make_room(flow, intent.server, intent.server_port);
                 return drop(path, Counter::DropTableFull);
             }
             RACE.. => return drop(path, Counter::DropInsertRace),
@@ -112,7 +115,7 @@ pub(crate) fn make<P: Path>(
             Ok(outcome as u32)
         }
         FULL => {
-            path.make_room(key, intent.server);
+            path.make_room(key, intent.server, 0);
             Err(drop(path, Counter::DropTableFull))
         }
         REPLY_TAKEN | RACE.. => Err(drop(path, Counter::DropInsertRace)),
@@ -141,7 +144,10 @@ pub fn template_key<T: Tables>(tables: &T, flow: &Flow, service: u32, key: &mut 
         };
     }
     let is_ftp = of == FTP && flow.protocol == protocol::TCP;
-    key.ports = if port == of && !is_ftp {
+    key.ports = if is_ftp && service.flags.load() & Service::EXACT == 0 {
+        // Apart from the template of a service of any port at the same address.
+        u32::from(FTP)
+    } else if port == of && !is_ftp {
         u32::from(port) << 16
     } else {
         0
@@ -208,8 +214,11 @@ fn counts<T: Tables>(tables: &T, server: u32, service: u32) -> bool {
     let (Some(server), Some(settings)) = (tables.server(server), tables.settings()) else {
         return false;
     };
+    let exact = tables
+        .service(service)
+        .is_some_and(|service| service.flags.load() & Service::EXACT != 0);
     server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE
-        && server.service.load() == service
+        && (server.service.load() == service || exact)
         && (settings.flags.load() & Settings::EXPIRE_QUIESCENT == 0 || server.weight.load() != 0)
 }
 

@@ -8,7 +8,7 @@
 //! lottery empties it.
 
 use rvs_abi::{
-    Counter, Role, Server, Slot,
+    Counter, Role, Server, Slot, TcpState, protocol,
     slot::{Link, State},
 };
 use rvs_table::{Hash, Store, WINDOW, elapsed, pair_of, tag};
@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// Ends idle connections, or else closed ones, in the first windows of the tuples that a connection of `flow` with
-/// `server` would have. How many.
+/// `server` would have, at `port` where that is not 0. How many.
 #[inline(always)]
-pub fn make_room<T: Tables>(tables: &T, flow: &Flow, server: u32) -> u32 {
+pub fn make_room<T: Tables>(tables: &T, flow: &Flow, server: u32, port: u32) -> u32 {
     let Some(server) = tables.server(server) else {
         return 0;
     };
-    let reply = reply_of(flow, server, 0);
+    let reply = reply_of(flow, server, port);
     let (own, others) = if flow.is_v6() {
         let key = Connections6(tables).hash_key();
         (
@@ -109,16 +109,39 @@ fn end_at<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         tag::state(seen) == tag::LIVE
             && (is_idle(tables, store, request, now)
                 || defend::makes_way(tables, request, now)
-                || counts && is_closed(request))
+                || counts && is_closed(tables, request, now))
             && state::end(tables, store, request, request_seen, now)
     })
 }
 
 #[inline(always)]
-fn is_closed<const N: usize, const PAD: usize>(request: &Slot<N, PAD>) -> bool {
+fn is_closed<const N: usize, const PAD: usize, T: Tables>(
+    tables: &T,
+    request: &Slot<N, PAD>,
+    now: u32,
+) -> bool {
     let protocol = Link(request.head.link.load()).protocol();
-    request.head.controlled.load() == 0
-        && state::is_closed(protocol, State(request.head.state.load()))
+    let state = State(request.head.state.load());
+    let over = request.head.controlled.load() == 0 && state::is_closed(protocol, state);
+    // Who has said all there is to say may still be listening where the server's words go another way, and acknowledges.
+    let may_listen = protocol == protocol::TCP && state.number() == TcpState::FinWait as u32;
+    over && (!may_listen || is_silent(tables, request, now))
+}
+
+/// Whether nothing came from the client for a second.
+#[inline(always)]
+pub(crate) fn is_silent<const N: usize, const PAD: usize, T: Tables>(
+    tables: &T,
+    request: &Slot<N, PAD>,
+    now: u32,
+) -> bool {
+    tables.settings().is_some_and(|settings| {
+        elapsed(
+            now,
+            request.head.stamp.load(),
+            settings.ticks_per_second.load(),
+        )
+    })
 }
 
 /// Whether neither direction of the connection was used within its state's time-out, and it controls no other.

@@ -105,7 +105,10 @@ fn an_expected_data_connection_stays_and_so_does_its_control_connection() {
         ports: u32::from(2000_u16.to_be()) << 16,
         protocol: protocol::of_expected(protocol::TCP).into(),
         family: 4,
-        state: TcpState::Listen as u32 | State::INACTIVE | State::CONTROLLED | State::NO_CLIENT_PORT,
+        state: TcpState::Listen as u32
+            | State::INACTIVE
+            | State::CONTROLLED
+            | State::NO_CLIENT_PORT,
         stamp: memory.now.get(),
         packets: 1,
         control: control as u32,

@@ -166,7 +166,12 @@ impl Dataplane {
         Some(Connection {
             protocol,
             key: row.service,
-            client: wire::socket_address(entry.client, entry.ports as u16, entry.is_v6),
+            // What a template has in the client's port tells it from others.
+            client: wire::socket_address(
+                entry.client,
+                if template { 0 } else { entry.ports as u16 },
+                entry.is_v6,
+            ),
             service: wire::socket_address(
                 entry.virtual_address,
                 (entry.ports >> 16) as u16,

@@ -232,8 +232,8 @@ impl Path for Skb {
         rvs_ask(self.context, flow, server, hop)
     }
     #[inline(always)]
-    fn make_room(&self, flow: &Flow, server: u32) -> u32 {
-        rvs_make_room(flow, server)
+    fn make_room(&self, flow: &Flow, server: u32, port: u32) -> u32 {
+        rvs_make_room(flow, server, port)
     }
     #[inline(always)]
     fn make_way(&self, flow: &Flow, server: u32, port: u32) -> u32 {
@@ -291,6 +291,10 @@ impl Path for Skb {
         rvs_expected(flow, intent)
     }
     #[inline(always)]
+    fn fulfil(&self, flow: &Flow) -> u32 {
+        rvs_fulfil(flow)
+    }
+    #[inline(always)]
     fn is_ours(&self, flow: &Flow) -> u32 {
         rvs_is_ours(flow)
     }
@@ -336,8 +340,9 @@ macro_rules! packet_stage {
 
 table_stage!(rvs_find, connection::lookup, way: u32 => u32, NONE);
 table_stage!(rvs_advance, advance, index: u32, direction: u32 => u32, state::GONE);
-table_stage!(rvs_make_room, room::make_room, server: u32 => u32, 0);
+table_stage!(rvs_make_room, room::make_room, server: u32, port: u32 => u32, 0);
 table_stage!(rvs_make_way, make_way, server: u32, port: u32 => u32, 0);
+table_stage!(rvs_fulfil, fulfil => u32, 0);
 table_stage!(rvs_use_template, persist::use_template, index: u32, service: u32 => u32, 0);
 table_stage!(rvs_choose, schedule::choose, service: u32, avoid: u32 => u32, NONE);
 table_stage!(rvs_by_load, schedule::by_load, service: u32, avoid: u32 => u32, NONE);
@@ -679,6 +684,11 @@ fn make_way(maps: &Maps, flow: &Flow, server: u32, port: u32) -> u32 {
     connection::make_way(maps, flow, server, port, |flow| {
         rvs_find(flow, connection::OWN)
     })
+}
+
+#[inline(always)]
+fn fulfil(maps: &Maps, flow: &Flow) -> u32 {
+    ftp::fulfil(maps, flow, |flow| rvs_find(flow, connection::OWN))
 }
 
 /// [`fib_lookup`] for tc.

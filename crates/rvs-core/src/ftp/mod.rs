@@ -15,12 +15,12 @@
 //! permits them out of the server's SYN, so that neither side uses them on a control connection, which carries lines.
 //!
 //! A passive data connection is *expected*: its client's port is not known yet. It lies in the table under a
-//! protocol number of its own, and becomes a connection with the client's SYN.
+//! protocol number of its own until the client's SYN has made the connection.
 
 pub mod text;
 
 use rvs_abi::{
-    Counter, Method, Role, Sequence, SequenceKey, Settings, TcpState, Ticket, protocol,
+    Counter, Method, Role, Sequence, SequenceKey, Server, Settings, TcpState, Ticket, protocol,
     slot::{Link, State},
 };
 use rvs_table::{Store, tag};
@@ -223,7 +223,12 @@ pub fn forbid_sack<P: Packet>(packet: &mut P, flow: &Flow) -> u32 {
     WRITTEN
 }
 
-/// If somebody expects this connection: fills `intent` for it, and takes the expectation back; 1, else 0.
+/// Somebody expects this connection.
+pub const EXPECTED: u32 = 1;
+/// Somebody expects it, but the server was removed.
+pub const SERVER_GONE: u32 = 2;
+
+/// If somebody expects this connection: fills `intent` for it, [`EXPECTED`]; or [`SERVER_GONE`]; else 0.
 #[inline(always)]
 pub fn expected<T: Tables>(
     tables: &T,
@@ -231,42 +236,65 @@ pub fn expected<T: Tables>(
     intent: &mut Intent,
     find: impl Fn(&Flow) -> u32,
 ) -> u32 {
-    let mut key = *flow;
-    key.protocol = protocol::of_expected(flow.protocol);
-    key.ports = flow.ports & !0xffff;
-    let index = find(&key);
-    if index == NONE {
+    let index = find(&expectation(flow));
+    let Some(head) = connection::head(tables, flow, index) else {
+        return 0;
+    };
+    let (server, state) = (head.server.load(), head.state.load());
+    let (port, control) = (head.rewrite_ports.load() >> 16, head.control.load());
+    let generation = head.control_generation.load();
+    if tag::state(head.tag.load()) != tag::LIVE {
         return 0;
     }
-    let taken = if flow.is_v6() {
+    let is_there = tables.server(server).is_some_and(|server| {
+        server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE
+    });
+    if !is_there {
+        return SERVER_GONE;
+    }
+    intent.server = server;
+    intent.server_port = port;
+    if state & State::CONTROLLED != 0 {
+        intent.control = control;
+        intent.control_generation = generation;
+        intent.state |= State::CONTROLLED;
+    }
+    EXPECTED
+}
+
+/// The connection of `flow` is there and no longer expected; 1 if it was, else 0.
+#[inline(always)]
+pub fn fulfil<T: Tables>(tables: &T, flow: &Flow, find: impl Fn(&Flow) -> u32) -> u32 {
+    let index = find(&expectation(flow));
+    u32::from(if flow.is_v6() {
         tables
             .slot6(index)
-            .is_some_and(|slot| take(tables, &Connections6(tables), slot, intent))
+            .is_some_and(|slot| forget(tables, &Connections6(tables), slot))
     } else {
         tables
             .slot4(index)
-            .is_some_and(|slot| take(tables, &Connections4(tables), slot, intent))
-    };
-    u32::from(taken)
+            .is_some_and(|slot| forget(tables, &Connections4(tables), slot))
+    })
 }
 
 #[inline(always)]
-fn take<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
+fn forget<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
     store: &S,
     slot: &rvs_abi::Slot<N, PAD>,
-    intent: &mut Intent,
 ) -> bool {
     let seen = slot.head.tag.load();
-    intent.server = slot.head.server.load();
-    intent.server_port = slot.head.rewrite_ports.load() >> 16;
-    if slot.head.state.load() & State::CONTROLLED != 0 {
-        intent.control = slot.head.control.load();
-        intent.control_generation = slot.head.control_generation.load();
-        intent.state |= State::CONTROLLED;
+    tag::state(seen) == tag::LIVE && state::end(tables, store, slot, seen, tables.now())
+}
+
+/// What the expectation of this connection is found by: all but its client's port.
+#[inline(always)]
+fn expectation(flow: &Flow) -> Flow {
+    Flow {
+        protocol: protocol::of_expected(flow.protocol),
+        ports: flow.ports & !0xffff,
+        ..*flow
     }
-    // Of two SYNs at once one has it.
-    state::end(tables, store, slot, seen, tables.now())
 }
 
 /// Whether any connection is expected.

@@ -60,7 +60,7 @@ pub fn started<P: Path>(
         OPENED => {}
         REPLY_TAKEN => return drop(path, Counter::DropReplyTaken),
         FULL => {
-            path.make_room(turned, server);
+            path.make_room(turned, server, intent.server_port);
             return drop(path, Counter::DropTableFull);
         }
         RACE.. => return drop(path, Counter::DropInsertRace),

@@ -34,7 +34,7 @@ pub const CONTROL: u32 = 3;
 pub(crate) const RELEASED: u32 = u32::MAX;
 
 /// How often a packet tries to move its connection on while others do. Nobody waits.
-const TRIES: u32 = 3;
+const TRIES: u32 = 2;
 
 /// Lets the connection at `index` see the packet; the result is [`SERVE`], [`GONE`] or [`HELD`].
 ///

@@ -252,6 +252,7 @@ fn ports(family: Family) -> Vec<Case> {
         Case::new(
             name(family, "a service of the port goes before one of any port"),
             &many
+                .clone()
                 .server(0, Method::Direct)
                 .service(family.vip(0), 443, 6)
                 .server(1, Method::Direct),
@@ -290,7 +291,70 @@ fn ports(family: Family) -> Vec<Case> {
                 Step::passes(&at(0, 40002, 20), Counter::PassNoService),
             ],
         ),
+        Case::new(
+            name(
+                family,
+                "FTP without servers: what it would take for its data is the host's",
+            ),
+            &World::new()
+                .service(family.vip(0), 21, 6)
+                .persistent(LONG)
+                .with(Settings::HAS_FTP),
+            vec![Step::passes(&at(0, 40001, 5000), Counter::PassNoConnection)],
+        ),
+        Case::new(
+            name(
+                family,
+                "FTP beside a service of any port: each remembers the client for itself",
+            ),
+            &ftp_and_any(family),
+            vec![
+                direct(&at(0, 40000, 21), 0).opens(0, 1, 0),
+                direct(&at(0, 40000, 80), 1).opens(1, 1, 0),
+                direct(&at(0, 40001, 21), 0).opens(0, 2, 0),
+                direct(&at(0, 40001, 80), 1).opens(1, 2, 0),
+            ],
+        ),
+        Case::new(
+            name(
+                family,
+                "as in IPVS, FTP and a service of any port remember a client together",
+            ),
+            &exact(ftp_and_any(family)),
+            vec![
+                direct(&at(0, 40000, 21), 0).opens(0, 1, 0),
+                direct(&at(0, 40000, 80), 0).opens(0, 2, 0),
+                direct(&at(0, 40001, 21), 0).opens(0, 3, 0),
+            ],
+        ),
+        Case::new(
+            name(
+                family,
+                "nothing begins from the port of a server's FTP data",
+            ),
+            &many.server(0, Method::Direct),
+            vec![Step::passes(&at(0, 20, 443), Counter::PassNoConnection)],
+        ),
     ]
+}
+
+/// Two services of one address that the same client asks, each with a server of its own.
+fn ftp_and_any(family: Family) -> World {
+    World::new()
+        .service(family.vip(0), 21, 6)
+        .persistent(LONG)
+        .with(Settings::HAS_FTP | Settings::HAS_ANY_PORT)
+        .server(0, Method::Direct)
+        .service(family.vip(0), 0, 6)
+        .persistent(LONG)
+        .server(1, Method::Direct)
+}
+
+fn exact(mut world: World) -> World {
+    for service in &mut world.services {
+        service.flags |= Service::EXACT;
+    }
+    world
 }
 
 /// One-packet scheduling.
@@ -354,6 +418,8 @@ fn mark(family: Family) -> Case {
     let at = |vip: usize, client, port| syn(family, client).destination((family.vip(vip), port));
     let marked = |packet: &Recipe, server| to(packet, Method::Direct, server).marked(7);
     let datagram = Recipe::udp((family.client(), 40009), (family.vip(1), 53));
+    let answer = Recipe::udp((family.vip(1), 53), (family.client(), 40009)).from_server(0);
+    let sent = answer.clone().aged().to_client(CLIENT_MAC);
     Case::new(
         name(
             family,
@@ -367,6 +433,10 @@ fn mark(family: Family) -> Case {
             Step::passes(&at(0, 40001, 80), Counter::PassNoService),
             // What is known needs no mark.
             to(&at(0, 40000, 80).flags("A"), Method::Direct, 0),
+            // An answer that bears the mark too is no question.
+            Step::reply(&answer, 0, &sent)
+                .marked(7)
+                .counts(&[Counter::DirectReply]),
         ],
     )
 }

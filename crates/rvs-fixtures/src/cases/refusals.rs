@@ -143,6 +143,30 @@ fn refused(family: Family) -> Vec<Case> {
             ],
         ));
     }
+    for (ticks_per_second, makes_way) in [(0, true), (1 << 20, false)] {
+        let what = if makes_way {
+            "a client that has said all and is silent makes way"
+        } else {
+            "a client that has said all has a second for its acknowledgements"
+        };
+        let mut steps = vec![
+            at(40000, Method::Direct, 0, 0).opens(0, 1, 0),
+            request(&next(family, 6), Method::Direct),
+            request(&next(family, 6).flags("FA"), Method::Direct).census(0, 0, 1),
+        ];
+        let second = Step::drops(&syn(40001), Counter::DropTableFull);
+        if makes_way {
+            steps.push(second.counts(&[Counter::MadeRoom]).census(0, 0, 0));
+        } else {
+            steps.extend([second, request(&next(family, 6), Method::Direct)]);
+        }
+        let world = World {
+            quarantine: 0,
+            ticks_per_second,
+            ..one(family, 6, Method::Direct).slots(1)
+        };
+        cases.push(Case::new(name(what), &world, steps));
+    }
     for (flags, ticks_per_second, makes_way) in [
         (Settings::DEFAULTS | Settings::DROP_ENTRY, 0, true),
         (Settings::DEFAULTS, 0, false),
@@ -367,8 +391,9 @@ fn martians(family: Family) -> Case {
         ],
         Family::V6 => &["::", "::1", "ff02::1"],
     };
-    let steps = sources.iter().map(|source| {
-        let source: IpAddr = source.parse().unwrap();
+    let sources = sources.iter().map(|source| source.parse().unwrap());
+    // The last is that of another virtual service.
+    let steps = sources.chain([family.vip(1)]).map(|source: IpAddr| {
         Step::drops(
             &first(family, 6).source((source, 40000)),
             Counter::DropMartian,
@@ -379,7 +404,7 @@ fn martians(family: Family) -> Case {
             "{}: nobody is served at an address that no client has",
             family.name()
         ),
-        &one(family, 6, Method::Direct),
+        &one(family, 6, Method::Direct).service(family.vip(1), 53, 6),
         steps.collect(),
     )
 }
