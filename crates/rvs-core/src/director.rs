@@ -190,13 +190,14 @@ pub fn icmp_error<P: Path>(path: &mut P, flow: &mut Flow) -> u32 {
     if index == NONE {
         return path.unfollowed(flow);
     }
-    if flow.ttl <= 1 {
-        return drop(path, Counter::DropTtl);
-    }
     let Some(head) = connection::head(path, flow, index) else {
         return pass(path, Counter::PassIcmp);
     };
-    let outcome = match Method::from_number(Link(head.link.load()).method()) {
+    let method = Method::from_number(Link(head.link.load()).method());
+    if flow.ttl <= 1 && method != Some(Method::Local) && icmp::hops(path, head) != 0 {
+        return drop(path, Counter::DropTtl);
+    }
+    let outcome = match method {
         // Two steps, since no stack holds both. What cannot be sent is dropped, rewritten or not.
         Some(Method::Nat) if path.mend(flow, index) != icmp::READ => {
             return drop(path, Counter::DropNoRoom);

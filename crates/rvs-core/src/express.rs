@@ -101,6 +101,7 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     let mut rewrite = Rewrite {
         server: number,
         link: link.0,
+        hops: 1,
         ..Rewrite::default()
     };
     if matches!(way, Way::Request | Way::Reply) {

@@ -115,6 +115,10 @@ fn settle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         && let Some(server) = tables.server(insertion.server)
     {
         state::catch_up(server, slot, insertion);
+        // Asked for again, a connection that is expected may take as long as at first.
+        if insertion.state & State::NO_CLIENT_PORT != 0 {
+            slot.head.stamp.store(insertion.stamp);
+        }
     }
     EXISTS
 }

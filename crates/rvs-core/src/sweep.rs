@@ -62,6 +62,7 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
 ) {
     let seen = slot.head.tag.load();
     let now = tables.now();
+    keep_in_reach(slot, now);
     if tag::state(seen) == tag::DEAD {
         if clear(store, index, now) {
             sweep.cleared += 1;
@@ -109,6 +110,22 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     }
     if sweep.flags & Sweep::DEFEND != 0 {
         sweep.dropped += defend(tables, store, slot, seen);
+    }
+}
+
+/// Ages near half the clock's range, beyond which they would count as the future ([`elapsed`]): a slot that no packet
+/// touches may lie for as long as its other one is in use.
+const OLD: u32 = (1 << 31) - (1 << 24);
+/// The age that they become: more than any time-out. There is time enough for every sweep from the one to the other.
+const OLD_ENOUGH: u32 = (1 << 31) - (1 << 25);
+
+/// Sees to it that what is old stays old.
+#[inline(always)]
+fn keep_in_reach<const N: usize, const PAD: usize>(slot: &Slot<N, PAD>, now: u32) {
+    let stamp = slot.head.stamp.load();
+    let age = now.wrapping_sub(stamp);
+    if (OLD..u32::MAX - (1 << 24)).contains(&age) {
+        slot.head.stamp.cas(stamp, now.wrapping_sub(OLD_ENOUGH));
     }
 }
 

@@ -27,7 +27,8 @@ use std::{
 
 use aya::Ebpf;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rvs_abi::{Ticket, detour::back};
+use rvs_abi::{Ticket, detour::back, fragment::NOTE_SECONDS};
+use rvs_table::elapsed;
 
 use crate::{
     OpenError, attach, kernel,
@@ -82,6 +83,7 @@ impl Detour {
             ifindex,
             waiting: Waiting::default(),
             identification: 0,
+            tick: 0,
         };
         let told = Arc::clone(&stop);
         let thread = thread::Builder::new()
@@ -113,6 +115,8 @@ struct Work {
     waiting: Waiting,
     /// The identification of the last packet that was cut.
     identification: u16,
+    /// The tick when it last said that it is there.
+    tick: u32,
 }
 
 impl Work {
@@ -166,7 +170,7 @@ impl Work {
     }
 
     /// Tells the kernel side that somebody is here.
-    fn say_so(&self) {
+    fn say_so(&mut self) {
         let Some(settings) = self.maps.settings.get(0) else {
             return;
         };
@@ -177,6 +181,7 @@ impl Work {
                     .detour_until
                     .store(reading.tick.wrapping_add(ticks));
                 settings.detour_ifindex.store(self.ifindex);
+                self.tick = reading.tick;
             }
             Err(error) => tracing::error!(%error, "the clock cannot be read"),
         }
@@ -222,7 +227,18 @@ impl Work {
 
     fn give_back(&mut self) {
         let notes = &self.maps.fragments;
-        let seen = |key: &_| notes.get(&crate::shared::Plain(*key), 0).is_ok();
+        let second = self
+            .maps
+            .settings
+            .get(0)
+            .map_or(0, |settings| settings.ticks_per_second.load());
+        let life = second.saturating_mul(NOTE_SECONDS);
+        // A note that is out of date is of another packet, which had the same identification.
+        let seen = |key: &_| {
+            notes
+                .get(&crate::shared::Plain(*key), 0)
+                .is_ok_and(|note| !elapsed(self.tick, note.0.stamp, life))
+        };
         for frame in self.waiting.release(Instant::now(), seen) {
             self.tap.send(frame, back::WHOLE);
         }

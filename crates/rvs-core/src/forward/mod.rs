@@ -33,6 +33,8 @@ pub(crate) struct Rewrite {
     pub(crate) server: u32,
     /// The slot's link word.
     pub(crate) link: u32,
+    /// What the packet loses of its time to live: nothing where it comes from the director, or goes to it, which is no hop.
+    pub(crate) hops: u8,
 }
 
 /// Reads the slot at `index`.
@@ -53,6 +55,7 @@ pub(crate) fn rewrite_of<T: Tables>(tables: &T, flow: &Flow, index: u32) -> Opti
         ports: head.rewrite_ports.load(),
         server: head.server.load(),
         link: head.link.load(),
+        hops: 1,
     })
 }
 
@@ -440,12 +443,14 @@ pub use tunnel::inner_sum;
 /// Rewrites the packet by the NAT slot at `index`, as a reply or as a request; [`WRITTEN`] or 0.
 #[inline(always)]
 pub fn translate<P: Path>(path: &mut P, flow: &Flow, index: u32, is_reply: u32) -> u32 {
-    let Some(rewrite) = rewrite_of(path, flow, index) else {
+    let Some(mut rewrite) = rewrite_of(path, flow, index) else {
         return 0;
     };
     let side = if is_reply != 0 {
+        rewrite.hops = u8::from(!is_local_reply(path, flow, index));
         Side::Source
     } else {
+        rewrite.hops = hops_to(path, rewrite.server);
         Side::Destination
     };
     let mended = if flow.is_sctp() {
@@ -468,6 +473,7 @@ pub fn translate_once<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u3
         ports: flow.ports & 0xffff | port << 16,
         server: intent.server,
         link: 0,
+        hops: hops_to(path, intent.server),
     };
     u32::from(nat::rewrite(path, flow, &rewrite, Side::Destination))
 }
@@ -483,8 +489,19 @@ pub fn translate_back<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u3
         ports: service.key.load() & 0xffff | flow.ports & !0xffff,
         server: intent.server,
         link: 0,
+        hops: u8::from(!flow.is_local()),
     };
     u32::from(nat::rewrite(path, flow, &rewrite, Side::Source))
+}
+
+/// What a packet to the server loses of its time to live.
+#[inline(always)]
+pub(crate) fn hops_to<T: Tables>(tables: &T, server: u32) -> u8 {
+    u8::from(
+        tables
+            .server(server)
+            .is_none_or(|server| server.hop_ifindex.load() != LOOPBACK),
+    )
 }
 
 /// Bytes that a method puts before the packet.

@@ -73,15 +73,6 @@ fn old_address(flow: &Flow, side: Side) -> &[u32; 4] {
     }
 }
 
-/// The time to live that the packet goes on with. A reply of a server on the director has not come over any hop.
-#[inline(always)]
-fn time_left(flow: &Flow, side: Side) -> u8 {
-    match side {
-        Side::Source if flow.is_local() => flow.ttl,
-        Side::Source | Side::Destination => flow.ttl.wrapping_sub(1),
-    }
-}
-
 /// Time to live, protocol, checksum and both addresses, which lie together; and where there are no
 /// options, so do the ports.
 #[inline(always)]
@@ -92,7 +83,7 @@ fn write_v4<P: Packet>(
     side: Side,
     difference: u32,
 ) -> bool {
-    let ttl = time_left(flow, side);
+    let ttl = flow.ttl.wrapping_sub(rewrite.hops);
     let sum = checksum::update(aged_checksum(flow, ttl), difference);
     let (source, destination) = match side {
         Side::Source => (rewrite.address[0], flow.destination[0]),
@@ -115,7 +106,7 @@ fn write_v6<P: Packet>(packet: &mut P, flow: &Flow, rewrite: &Rewrite, side: Sid
         Side::Source => 8,
         Side::Destination => 24,
     };
-    packet.write(flow.network + 7, &[time_left(flow, side)])
+    packet.write(flow.network + 7, &[flow.ttl.wrapping_sub(rewrite.hops)])
         && packet.write_words(flow.network + offset, &rewrite.address)
         && (flow.flags & Flow::LATER_FRAGMENT != 0
             || packet.write_words(flow.transport, &[rewrite.ports]))

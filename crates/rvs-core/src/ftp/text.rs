@@ -33,13 +33,19 @@ pub fn command(said: &[u8]) -> Option<Named> {
 pub fn reply(said: &[u8]) -> Option<Named> {
     let (code, rest) = said.split_at_checked(4)?;
     let line = rest.split(|byte| *byte == b'\n').next()?;
-    let from = 4 + line.iter().position(|byte| *byte == b'(')? + 1;
-    let named = match code {
-        b"227 " => six(said, from)?,
-        b"229 " => extended(said, from, true)?,
-        _ => return None,
-    };
-    (said.get(named.to) == Some(&b')')).then_some(named)
+    let bracket = line.iter().position(|byte| *byte == b'(');
+    match code {
+        // Its parentheses may be missing (RFC 1123 section 4.1.2.6): the numbers begin with the first digit.
+        b"227 " => {
+            let digit = line.iter().position(u8::is_ascii_digit)?;
+            six(said, 4 + bracket.map_or(digit, |bracket| bracket + 1))
+        }
+        b"229 " => {
+            let named = extended(said, 4 + bracket? + 1, true)?;
+            (said.get(named.to) == Some(&b')')).then_some(named)
+        }
+        _ => None,
+    }
 }
 
 /// The text for an address and port in 227's and PORT's form; the length is how much of the array it takes.

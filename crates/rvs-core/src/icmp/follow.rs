@@ -7,14 +7,14 @@
 //!   destination, and the error's own source, become the virtual service.
 
 use rvs_abi::{
-    Counter, Role,
+    Counter, Head, Role,
     device::LOOPBACK,
     slot::{Link, State},
 };
 
 use super::quote;
 use crate::{
-    Action, Flow, Hop, NONE, Path, checksum, connection,
+    Action, Flow, Hop, NONE, Path, Tables, checksum, connection,
     director::drop,
     forward::{
         self, Side,
@@ -99,6 +99,15 @@ pub fn read_quoted<P: Path>(path: &P, flow: &Flow, quoted: &mut Flow) -> u32 {
     u32::from(quote::read(path, at, flow.is_v6(), quoted))
 }
 
+/// What the error loses of its time to live on the way that the slot of `head` leads: nothing to a server on the director.
+#[inline(always)]
+pub(crate) fn hops<T: Tables>(tables: &T, head: &Head) -> u8 {
+    match Link(head.link.load()).role() {
+        Role::Request => forward::hops_to(tables, head.server.load()),
+        Role::Reply => 1,
+    }
+}
+
 /// Rewrites the error and what it quotes by the NAT slot at `index`; [`READ`] or 0.
 #[inline(always)]
 pub fn mend<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
@@ -113,6 +122,7 @@ pub fn mend<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
         Role::Request => Side::Destination,
         Role::Reply => Side::Source,
     };
+    let ttl = flow.ttl.wrapping_sub(hops(path, head));
     // The quoted packet went the other way.
     let ports = if ipsec::is_ipsec(quoted.protocol) {
         quoted.ports
@@ -124,13 +134,13 @@ pub fn mend<P: Path>(path: &mut P, flow: &Flow, index: u32) -> u32 {
             return 0;
         };
         let address = core::array::from_fn(|i| slot.rewrite[i].load());
-        rewrite_v6(path, flow, &quoted, &address, ports, side)
+        rewrite_v6(path, flow, &quoted, (&address, ports), side, ttl)
     } else {
         let Some(slot) = path.slot4(index) else {
             return 0;
         };
         let address = slot.rewrite[0].load();
-        rewrite_v4(path, flow, &quoted, address, ports, side)
+        rewrite_v4(path, flow, &quoted, (address, ports), side, ttl)
     })
 }
 
@@ -139,11 +149,10 @@ fn rewrite_v4<P: Path>(
     path: &mut P,
     flow: &Flow,
     quoted: &Flow,
-    address: u32,
-    ports: u32,
+    (address, ports): (u32, u32),
     side: Side,
+    ttl: u8,
 ) -> bool {
-    let ttl = flow.ttl.wrapping_sub(1);
     let (outer_old, inner_old, outer_at, inner_at) = match side {
         Side::Destination => (flow.destination[0], quoted.source[0], 16, 12),
         Side::Source => (flow.source[0], quoted.destination[0], 12, 16),
@@ -181,9 +190,9 @@ fn rewrite_v6<P: Path>(
     path: &mut P,
     flow: &Flow,
     quoted: &Flow,
-    address: &[u32; 4],
-    ports: u32,
+    (address, ports): (&[u32; 4], u32),
     side: Side,
+    ttl: u8,
 ) -> bool {
     let (outer_at, inner_at, outer_old, inner_old) = match side {
         Side::Destination => (24, 8, &flow.destination, &quoted.source),
@@ -199,7 +208,7 @@ fn rewrite_v6<P: Path>(
     );
     change = checksum::add(change, checksum::difference(quoted.ports, ports));
     let icmp_sum = checksum::update((icmp[0] >> 16) as u16, change);
-    path.write(flow.network + 7, &[flow.ttl.wrapping_sub(1)])
+    path.write(flow.network + 7, &[ttl])
         && path.write_words(flow.network + outer_at, address)
         && path.write_words(quoted.network + inner_at, address)
         && (ports == quoted.ports || path.write_words(quoted.transport, &[ports]))

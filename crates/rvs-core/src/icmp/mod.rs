@@ -7,6 +7,7 @@ mod schedule;
 mod tunnel;
 
 pub use answer::{answer, sum};
+pub(crate) use follow::hops;
 pub use follow::{READ, follow, mend, read_quoted, relay};
 pub(crate) use schedule::schedule;
 pub use tunnel::{lead, learn, read_tunneled, unfollowed};

@@ -51,22 +51,27 @@ pub(super) fn parse<P: Packet>(
 }
 
 /// Reads what a first fragment shows of its header, which must be the whole of it (RFC 1858, RFC 7112).
+///
+/// What lies behind the fragment in its frame is padding, of the sender's choice.
 #[inline(always)]
 pub(super) fn first<P: Packet>(packet: &P, flow: &mut Flow) -> bool {
+    let ahead = flow.transport.wrapping_sub(flow.network);
+    let payload = flow.largest.saturating_sub(ahead);
     if flow.is_tcp() {
         let Some(header) = packet.read_words::<5>(flow.transport) else {
             return false;
         };
         flow.ports = header[0];
         flow.tcp_flags = (header[3] >> 8) as u8;
-        return header[3] >> 4 & 0xf >= 5;
+        let length = (header[3] >> 4 & 0xf) * 4;
+        return length >= 20 && length <= payload;
     }
     if flow.is_sctp() {
-        return sctp::first(packet, flow);
+        return payload >= sctp::HEADER + 4 && sctp::first(packet, flow);
     }
     let Some(header) = packet.read_words::<2>(flow.transport) else {
         return false;
     };
     flow.ports = header[0];
-    true
+    payload >= 8
 }

@@ -153,6 +153,15 @@ impl Control {
         if self.is_v6 { family::V6 } else { family::V4 }
     }
 
+    /// The state of one of its slots.
+    fn state<'a>(&self, maps: &'a Maps, index: u32) -> Option<&'a Word32> {
+        if self.is_v6 {
+            maps.slots6.get(index).map(|slot| &slot.head.state)
+        } else {
+            maps.slots4.get(index).map(|slot| &slot.head.state)
+        }
+    }
+
     /// A data connection of this one.
     fn data(&self, protocol: u8, client_port: u16, virtual_port: u16, port: u16) -> Insertion {
         Insertion {
@@ -276,22 +285,21 @@ fn rewrite(
             control.generation,
             control.family(),
         ));
-        let mut sequence = maps
-            .sequences
-            .get(&key, 0)
-            .map_or_else(|_| Sequence::default(), |Plain(found)| found);
+        // What lies there from a connection that had the slot long before is not this one's.
+        let is_adjusted = control
+            .state(maps, control.request)
+            .is_some_and(|state| state.load() & State::SEQUENCE != 0);
+        let mut sequence = match maps.sequences.get(&key, 0) {
+            Ok(Plain(found)) if is_adjusted => found,
+            _ => Sequence::default(),
+        };
         sequence.replies = sequence.replies.grown(segment.number, grown);
         if let Err(error) = maps.sequences.insert(key, Plain(sequence), 0) {
             tracing::error!(%error, "a sequence adjustment could not be noted");
             return frame.to_vec();
         }
         for index in [control.request, control.reply] {
-            let state = if control.is_v6 {
-                maps.slots6.get(index).map(|slot| &slot.head.state)
-            } else {
-                maps.slots4.get(index).map(|slot| &slot.head.state)
-            };
-            if let Some(state) = state {
+            if let Some(state) = control.state(maps, index) {
                 set_bits(state, State::SEQUENCE);
             }
         }

@@ -380,6 +380,9 @@ fn hidden_header(family: Family) -> Case {
     let tiny = Recipe::raw(client, family.vip(0), 6)
         .payload(&[0x9c, 0x40, 0, 80, 0, 0, 0, 1])
         .fragment(0, true);
+    // What looks like the rest of a SYN's header lies behind the packet's end.
+    let mut padded = tiny.frame();
+    padded.extend([0, 0, 0, 0, 0x50, 2, 0x40, 0, 0, 0, 0, 0]);
     Case::new(
         name(
             family,
@@ -387,7 +390,10 @@ fn hidden_header(family: Family) -> Case {
             "a first fragment that hides its header is dropped",
         ),
         &one(family, 6, Method::Nat),
-        vec![Step::drops(&tiny, Counter::DropFragment)],
+        vec![
+            Step::drops(&tiny, Counter::DropFragment),
+            Step::frame_drops(padded, Counter::DropFragment),
+        ],
     )
 }
 

@@ -48,7 +48,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::V4(name, _) | Self::V6(name, _) => name,
         }

@@ -2,7 +2,10 @@
 
 use rvs_abi::{Counter, Method};
 
-use super::forwarding::{answer, first, forwarded, name_of, next, one};
+use super::{
+    forwarding::{answer, first, forwarded, name_of, next, one},
+    icmp::{Kind, kinds, quoted},
+};
 use crate::{Case, Hops, Recipe, Step, place::Family};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -15,15 +18,18 @@ pub(super) fn cases() -> Vec<Case> {
                 cases.push(client_here(family, protocol, method, 300 * 250));
             }
             cases.push(both_here(family, protocol));
+            for kind in kinds(family) {
+                cases.push(error_to_server_here(family, protocol, &kind));
+            }
         }
     }
     cases
 }
 
-/// A request as it is given to the server on the director: translated, its link addresses as they were.
+/// A request as it is given to the server on the director: translated, its link addresses and its time to live as they were.
 fn given(packet: &Recipe, family: Family) -> Recipe {
     let server = (family.server(0), 8080);
-    packet.clone().aged().destination(server)
+    packet.clone().destination(server)
 }
 
 /// The reply of a server on the director as it leaves, or is given to the client: translated, its link addresses and its
@@ -81,7 +87,7 @@ fn client_here(family: Family, protocol: u8, method: Method, persistence: u32) -
     let reply = |flags| {
         let (packet, delivered) = if method == Method::Nat {
             let packet = answer(family, protocol, flags);
-            let delivered = left(&packet, family).aged();
+            let delivered = left(&packet, family);
             (packet, delivered)
         } else {
             let packet = answer(family, protocol, flags).source((family.vip(0), 80));
@@ -98,6 +104,37 @@ fn client_here(family: Family, protocol: u8, method: Method, persistence: u32) -
         reply("A"),
     ];
     Case::new(name, &world, steps)
+}
+
+/// An error about a reply of the server on the director. As any packet to the host it may have used up its time to live.
+fn error_to_server_here(family: Family, protocol: u8, kind: &Kind) -> Case {
+    let world = one(family, protocol, Method::Nat).but(|server| server.hops = Hops::Here);
+    let opened = if protocol == 6 { (1, 0) } else { (0, 1) };
+    let packet = first(family, protocol);
+    let reply = answer(family, protocol, "SA");
+    let seen = left(&reply, family);
+    let input = kind.message(family.gateway(), family.vip(0), &quoted(&seen, &seen));
+    let output = kind.message(family.gateway(), family.server(0), &quoted(&reply, &seen));
+    let step = |input: &Recipe, output: &Recipe| {
+        Step::becomes(input, output).counts(&[Counter::IcmpForward])
+    };
+    Case::new(
+        format!(
+            "a NAT server on the director, {}, {}: {} about its reply reaches it",
+            family.name(),
+            name_of(protocol),
+            kind.name()
+        ),
+        &world,
+        vec![
+            Step::becomes(&packet, &given(&packet, family))
+                .counts(&[Counter::PassLocal])
+                .received(0)
+                .opens(0, opened.0, opened.1),
+            step(&input, &output),
+            step(&input.ttl(1), &output.ttl(1)),
+        ],
+    )
 }
 
 fn both_here(family: Family, protocol: u8) -> Case {

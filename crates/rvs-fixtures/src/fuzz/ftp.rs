@@ -87,7 +87,15 @@ mod tests {
             ("229 Extended (|||50000|)\r\n", Some((None, 50000))),
             ("229 Extended (|||50000|\r\n", None),
             ("229 Extended (|1|10.1.0.21|50000|)\r\n", None),
-            ("227 Entering Passive Mode 10,1,0,21,195,80\r\n", None),
+            (
+                "227 Entering Passive Mode 10,1,0,21,195,80\r\n",
+                Some((address("10.1.0.21"), 50000)),
+            ),
+            (
+                "227 Passive =10,1,0,21,195,80",
+                Some((address("10.1.0.21"), 50000)),
+            ),
+            ("229 Extended |||50000|\r\n", None),
             ("227 No\r\n(10,1,0,21,195,80)\r\n", None),
             ("227-Entering Passive Mode (10,1,0,21,195,80)\r\n", None),
             ("230 (10,1,0,21,195,80)\r\n", None),
