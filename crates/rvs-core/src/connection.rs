@@ -140,8 +140,7 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         method: persist::method_of(method, first),
         server: index,
         state: first,
-        // No packet is a template's own.
-        packets: u32::from(first & State::TEMPLATE == 0),
+        packets: 1,
         stamp: now,
         control: intent.control,
         control_generation: intent.control_generation,

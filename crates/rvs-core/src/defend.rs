@@ -70,21 +70,18 @@ fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     }
     let state = State(slot.head.state.load());
     let number = state.number();
-    let lottery = if state.has(State::TEMPLATE) {
-        if !is_once(tables, slot) {
-            return !state.has(State::ASSURED);
-        }
-        true
-    } else {
-        let protocol = Link(slot.head.link.load()).protocol();
-        if is_half_open(protocol, state) {
-            return true;
-        }
-        match protocol {
-            protocol::TCP | EXPECTED => number == TcpState::Established as u32,
-            protocol::SCTP => number == SctpState::Established as u32,
-            _ => true,
-        }
+    if state.has(State::TEMPLATE) {
+        // Those of one-packet scheduling would take part in the lottery, in which packets count, and a template has none.
+        return !state.has(State::ASSURED) && !is_once(tables, slot);
+    }
+    let protocol = Link(slot.head.link.load()).protocol();
+    if is_half_open(protocol, state) {
+        return true;
+    }
+    let lottery = match protocol {
+        protocol::TCP | EXPECTED => number == TcpState::Established as u32,
+        protocol::SCTP => number == SctpState::Established as u32,
+        _ => true,
     };
     lottery && loses(tables, store, slot, now)
 }

@@ -100,7 +100,6 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     }
     let mut rewrite = Rewrite {
         server: number,
-        link: link.0,
         hops: 1,
         ..Rewrite::default()
     };

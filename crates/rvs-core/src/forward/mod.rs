@@ -31,8 +31,6 @@ pub(crate) struct Rewrite {
     pub(crate) ports: u32,
     /// Index of the server.
     pub(crate) server: u32,
-    /// The slot's link word.
-    pub(crate) link: u32,
     /// What the packet loses of its time to live: nothing where it comes from the director, or goes to it, which is no hop.
     pub(crate) hops: u8,
 }
@@ -54,7 +52,6 @@ pub(crate) fn rewrite_of<T: Tables>(tables: &T, flow: &Flow, index: u32) -> Opti
         address,
         ports: head.rewrite_ports.load(),
         server: head.server.load(),
-        link: head.link.load(),
         hops: 1,
     })
 }
@@ -472,7 +469,6 @@ pub fn translate_once<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u3
         address: core::array::from_fn(|i| server.address[i].load()),
         ports: flow.ports & 0xffff | port << 16,
         server: intent.server,
-        link: 0,
         hops: hops_to(path, intent.server),
     };
     u32::from(nat::rewrite(path, flow, &rewrite, Side::Destination))
@@ -488,7 +484,6 @@ pub fn translate_back<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> u3
         address: core::array::from_fn(|i| service.address[i].load()),
         ports: service.key.load() & 0xffff | flow.ports & !0xffff,
         server: intent.server,
-        link: 0,
         hops: u8::from(!flow.is_local()),
     };
     u32::from(nat::rewrite(path, flow, &rewrite, Side::Source))

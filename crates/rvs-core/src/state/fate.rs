@@ -38,17 +38,20 @@ pub(super) fn of<T: Tables>(
         return Fate::Stays;
     };
     let flags = settings.flags.load();
-    let protocol = Link(head.link.load()).protocol();
     let is_request = direction == Direction::Input;
     if is_request && flow.opens() && (flow.begins() || is_exact(tables, server)) {
         let quiesced = flags & Settings::EXPIRE_NODEST != 0 && server.weight.load() == 0;
+        let protocol = Link(head.link.load()).protocol();
         if quiesced || is_over(flags, protocol, State(head.state.load())) {
             return Fate::Ends(Counter::Reused);
         }
     }
-    if removed && expires(tables, flags, server, protocol) {
+    if !removed {
+        return Fate::Stays;
+    }
+    if expires(tables, flags, server, Link(head.link.load()).protocol()) {
         Fate::Ends(Counter::ServerGone)
-    } else if removed && is_request {
+    } else if is_request {
         Fate::Waits
     } else {
         Fate::Stays

@@ -145,13 +145,14 @@ fn change_state<const N: usize, const PAD: usize, T: Tables>(
     flow: &Flow,
     direction: Direction,
 ) -> u32 {
+    let secured = is_secured(tables);
     let mut old = request.head.state.load();
     // Where another CPU was quicker, its packet came first, and ours moves the connection on from there.
     for _ in 0..TRIES {
         if old == RELEASED {
             return old;
         }
-        let new = next_state(old, flow, direction, is_secured(tables));
+        let new = next_state(old, flow, direction, secured);
         if new == old {
             return old;
         }
