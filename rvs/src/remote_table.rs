@@ -234,7 +234,6 @@ fn server_entry(key: ServiceKey, server: &wire::Server) -> Result<ServerEntry, T
     .with_thresholds(thresholds);
     Ok(ServerEntry {
         server: known,
-        local: server.local,
         active: server.active,
         inactive: server.inactive,
         persistent: server.persistent,

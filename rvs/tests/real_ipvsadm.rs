@@ -18,7 +18,7 @@ const EVERYTHING: &str = "\
 -A -t 10.0.0.101:0 -s rr -p 600 -M 255.255.255.0
 -a -t 10.0.0.101:0 -r 10.1.0.21:0 -m -w 1
 -A -t 10.0.0.101:443 -s sh -b sh-fallback,sh-port
--A -t 10.0.0.101:444 -s mh -p 2147483 -b mh-fallback,mh-port
+-A -t 10.0.0.101:444 -s mh -p 2592000 -b mh-fallback,mh-port
 -a -t 10.0.0.101:444 -r 10.1.0.21:444 -i -w 1 --tun-type ipip
 -a -t 10.0.0.101:444 -r 10.1.0.22:444 -i -w 1 --tun-type gue --tun-port 6080 --tun-nocsum
 -a -t 10.0.0.101:444 -r 10.1.0.23:444 -i -w 1 --tun-type gue --tun-port 65535 --tun-remcsum

@@ -116,8 +116,8 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
 /// Ages near half the clock's range, beyond which they would count as the future ([`elapsed`]): a slot that no packet
 /// touches may lie for as long as its other one is in use.
 const OLD: u32 = (1 << 31) - (1 << 24);
-/// The age that they become: more than any time-out. There is time enough for every sweep from the one to the other.
-const OLD_ENOUGH: u32 = (1 << 31) - (1 << 25);
+/// The age that they become, and the longest time-out, in ticks. There is time enough for every sweep from the one to the other.
+pub const LONGEST: u32 = (1 << 31) - (1 << 25);
 
 /// Sees to it that what is old stays old.
 #[inline(always)]
@@ -125,7 +125,7 @@ fn keep_in_reach<const N: usize, const PAD: usize>(slot: &Slot<N, PAD>, now: u32
     let stamp = slot.head.stamp.load();
     let age = now.wrapping_sub(stamp);
     if (OLD..u32::MAX - (1 << 24)).contains(&age) {
-        slot.head.stamp.cas(stamp, now.wrapping_sub(OLD_ENOUGH));
+        slot.head.stamp.cas(stamp, now.wrapping_sub(LONGEST));
     }
 }
 

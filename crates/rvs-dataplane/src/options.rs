@@ -20,11 +20,11 @@ const OPTION_FLAGS: u32 = Entry::ONE_PACKET
     | Entry::MOVE_UDP
     | Entry::OWN_TIMEOUTS;
 
-/// So long, in ticks. No time-out is longer than half of what a word counts.
+/// So long, in ticks; at most as long as ticks can tell (24 days where there are 1000 in a second).
 pub(crate) fn ticks(time: Duration, per_second: u32) -> u32 {
     u32::try_from(time.as_secs().saturating_mul(per_second.into()))
         .unwrap_or(u32::MAX)
-        .min(u32::MAX / 2)
+        .min(rvs_core::sweep::LONGEST)
 }
 
 /// Writes the options into the entry. Each word is right by itself; a packet in between may see some of the old ones.

@@ -137,7 +137,7 @@ impl Failure {
         Failure {
             message: format!("ipvsadm: {what} is not built yet"),
             exit: 1,
-            reach: Reach::Program,
+            reach: Reach::Command,
         }
     }
 }

@@ -31,7 +31,11 @@ struct Port {
 impl Names {
     /// This machine's names. A file that cannot be read has no names in it.
     pub(super) fn of_this_machine() -> Names {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        // As bytes: a comment may be in any encoding.
+        let read = |path| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
         Names::from_texts(
             &read("/etc/hosts"),
             &read("/etc/services"),

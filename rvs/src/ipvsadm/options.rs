@@ -88,16 +88,16 @@ pub(super) enum Item {
     Ops,
     Pe,
     SchedFlags,
+    McastGroup,
+    McastPort,
+    McastTtl,
+    SyncMaxlen,
     TunInfo,
     TunType,
     TunPort,
     TunNoCsum,
     TunCsum,
     TunRemCsum,
-    SyncMaxlen,
-    McastGroup,
-    McastPort,
-    McastTtl,
 }
 
 /// An option of the command line, besides the command itself.
@@ -146,16 +146,16 @@ impl Item {
         Item::Ops,
         Item::Pe,
         Item::SchedFlags,
+        Item::McastGroup,
+        Item::McastPort,
+        Item::McastTtl,
+        Item::SyncMaxlen,
         Item::TunInfo,
         Item::TunType,
         Item::TunPort,
         Item::TunNoCsum,
         Item::TunCsum,
         Item::TunRemCsum,
-        Item::SyncMaxlen,
-        Item::McastGroup,
-        Item::McastPort,
-        Item::McastTtl,
     ];
 
     /// What messages call it.

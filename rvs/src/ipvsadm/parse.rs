@@ -338,7 +338,7 @@ impl Request {
             Item::McastPort => drop(in_range(1..=65535, "mcast-port")?),
             Item::McastTtl => drop(in_range(1..=255, "mcast-ttl")?),
             Item::McastGroup => check::multicast_group(argument)?,
-            Item::Netmask => self.netmask = Some(check::netmask(argument, self.service)?),
+            Item::Netmask => self.netmask = Some(check::netmask(argument, self.service, names)?),
             Item::Pe => argument.clone_into(&mut self.engine),
             // The first may have an argument, which the caller checks; the others have none or any.
             Item::Persistent

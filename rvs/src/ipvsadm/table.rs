@@ -34,8 +34,6 @@ pub(crate) struct ServiceEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerEntry {
     pub(crate) server: Server,
-    /// Whether the address is the director's own, so that packets are delivered instead of forwarded.
-    pub(crate) local: bool,
     pub(crate) active: u32,
     pub(crate) inactive: u32,
     /// Persistence templates.

@@ -65,19 +65,17 @@ fn with_port(address: IpAddr, port: Option<Option<u16>>) -> Option<HostPort> {
 fn port(text: &str, protocol: Option<&str>, names: &Names) -> Option<u16> {
     match number(text, 0..=65535) {
         Some(number) => u16::try_from(number).ok(),
-        None => match protocol {
-            Some(protocol) => names.port(text, protocol),
-            None => ["tcp", "udp", "sctp"]
-                .into_iter()
-                .find_map(|protocol| names.port(text, protocol)),
-        },
+        // A name is one of a protocol: without a service there is none.
+        None => names.port(text, protocol?),
     }
 }
 
 /// An IPv4 address in any of the C library's notations: one to four parts, each decimal, octal or hexadecimal, the
 /// last of which fills what is left; blanks may follow.
 pub(super) fn inet_aton(text: &str) -> Option<Ipv4Addr> {
-    let text = text.trim_end_matches(|c: char| c.is_ascii_whitespace());
+    // Where a blank stands the C library stops.
+    let end = text.find(|c: char| c.is_ascii_whitespace());
+    let text = text.get(..end.unwrap_or(text.len()))?;
     let mut address: u32 = 0;
     let parts: Vec<&str> = text.split('.').collect();
     let (last, leading) = parts.split_last()?;
@@ -118,9 +116,12 @@ pub(super) fn fwmark(text: &str) -> Option<NonZeroU32> {
     u32::try_from(mark).ok().and_then(NonZeroU32::new)
 }
 
-/// A timeout in seconds from `least` to IPVS's longest.
+/// The longest timeout that ipvsadm takes, in seconds: 31 days.
+const LONGEST: i64 = 31 * 24 * 60 * 60;
+
+/// A timeout in seconds from `least` on.
 pub(super) fn timeout(text: &str, least: i64) -> Option<u64> {
-    number(text, least..=2_147_483).and_then(|seconds| u64::try_from(seconds).ok())
+    number(text, least..=LONGEST).and_then(|seconds| u64::try_from(seconds).ok())
 }
 
 /// C's atoi: the number at the beginning, or 0.
@@ -179,6 +180,7 @@ mod tests {
         for (text, address) in [
             ("10.0.0.109", "10.0.0.109"),
             ("10.0.0.109 ", "10.0.0.109"),
+            ("10.0.0.109 x", "10.0.0.109"),
             ("10.0.0", "10.0.0.0"),
             ("10.1", "10.0.0.1"),
             ("0x0a00006d", "10.0.0.109"),

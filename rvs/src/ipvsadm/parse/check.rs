@@ -4,6 +4,7 @@ use rvs_config::{Family, Method, Netmask};
 
 use super::{Request, ServiceId, ServiceProtocol, TunnelType, values};
 use crate::ipvsadm::command::Failure;
+use crate::ipvsadm::names::Names;
 use crate::ipvsadm::options::{Action, Item, Rule, rule};
 
 /// The words that are no options: `--set` has three, the others none.
@@ -48,13 +49,17 @@ pub(super) fn seconds(text: &str, least: i64) -> Result<u64, Failure> {
 }
 
 /// The mask of persistent clients: for IPv4 an address, for IPv6 a prefix length.
-pub(super) fn netmask(text: &str, service: Option<ServiceId>) -> Result<Netmask, Failure> {
+pub(super) fn netmask(
+    text: &str,
+    service: Option<ServiceId>,
+    names: &Names,
+) -> Result<Netmask, Failure> {
     match service.map(ServiceId::family) {
         Some(Family::V6) => u8::try_from(values::atoi(text))
             .ok()
             .and_then(|bits| Netmask::prefix(bits).ok())
             .ok_or_else(|| Failure::usage("illegal ipv6 netmask specified")),
-        Some(Family::V4) | None => match values::inet_aton(text) {
+        Some(Family::V4) | None => match values::inet_aton(text).or_else(|| names.host(text)) {
             Some(mask) => Ok(Netmask::Mask(mask)),
             None => Err(Failure::usage(
                 "illegal virtual server persistent mask specified",
@@ -65,15 +70,19 @@ pub(super) fn netmask(text: &str, service: Option<ServiceId>) -> Result<Netmask,
 
 /// The sync daemon's group.
 pub(super) fn multicast_group(text: &str) -> Result<(), Failure> {
-    if let Ok(group) = text.parse::<std::net::Ipv6Addr>() {
-        return match group.is_multicast() {
-            true => Ok(()),
-            false => Err(Failure::usage(format!("invalid IPv6 mcast-group `{text}'"))),
-        };
-    }
-    match values::inet_aton(text) {
-        Some(group) if group.is_multicast() => Ok(()),
-        Some(_) | None => Err(Failure::usage(format!("invalid IPv4 mcast-group `{text}'"))),
+    let (family, is_group) = if text.contains(':') {
+        let group = text.parse::<std::net::Ipv6Addr>();
+        ("IPv6", group.is_ok_and(|group| group.is_multicast()))
+    } else {
+        let group = text.parse::<std::net::Ipv4Addr>();
+        ("IPv4", group.is_ok_and(|group| group.is_multicast()))
+    };
+    if is_group {
+        Ok(())
+    } else {
+        Err(Failure::usage(format!(
+            "invalid {family} mcast-group `{text}'"
+        )))
     }
 }
 

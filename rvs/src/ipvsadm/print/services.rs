@@ -171,7 +171,6 @@ fn server_columns(entry: &ServerEntry, format: Format) -> String {
 
 fn forward(entry: &ServerEntry) -> &'static str {
     match entry.server.method() {
-        _ if entry.local => "Local",
         Method::Nat => "Masq",
         Method::Tunnel => "Tunnel",
         Method::Direct => "Route",
@@ -180,7 +179,7 @@ fn forward(entry: &ServerEntry) -> &'static str {
 
 fn tunnel_info(entry: &ServerEntry) -> String {
     match entry.server.method() {
-        Method::Tunnel if !entry.local => match entry.server.tunnel() {
+        Method::Tunnel => match entry.server.tunnel() {
             Tunnel::Ipip => "ipip".to_owned(),
             Tunnel::Gue { port, checksum } => {
                 let checksum = match checksum {
@@ -195,7 +194,7 @@ fn tunnel_info(entry: &ServerEntry) -> String {
                 GreChecksum::Csum => "gre:+c".to_owned(),
             },
         },
-        Method::Nat | Method::Tunnel | Method::Direct => "n/a".to_owned(),
+        Method::Nat | Method::Direct => "n/a".to_owned(),
     }
 }
 

@@ -115,7 +115,6 @@ impl Table for Memory {
             0,
             ServerEntry {
                 server,
-                local: false,
                 active: 0,
                 inactive: 0,
                 persistent: 0,

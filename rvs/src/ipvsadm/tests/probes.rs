@@ -136,3 +136,22 @@ fn from_kernel(message: &str) -> bool {
         .iter()
         .any(|error| error.to_string() == message)
 }
+
+/// Two options and more that do not go together, or arguments that are wrong: which of the complaints comes first.
+#[test]
+fn every_pair() {
+    let pairs = include_str!("../../../tests/ipvsadm-output/13-pairs.tsv");
+    for line in pairs.lines() {
+        let [status, command, message] = *line.split('\t').collect::<Vec<_>>() else {
+            panic!("{line}");
+        };
+        let words: Vec<&str> = command.split(' ').collect();
+        let (output, own_status) = run(&mut table(), &words, "");
+        assert_eq!(
+            (own_status.to_string().as_str(), output.lines().next()),
+            (status, Some(message)),
+            "{command}"
+        );
+    }
+    assert!(pairs.lines().count() > 400);
+}
