@@ -47,7 +47,7 @@ pub const MEMBERS_MAX: u32 = 1024;
 ///
 /// The revision is raised by hand when a field changes its meaning without changing a size.
 pub const LAYOUT: u32 = {
-    const REVISION: u32 = 4;
+    const REVISION: u32 = 5;
     let parts = [
         REVISION,
         size_of::<Slot4>() as u32,

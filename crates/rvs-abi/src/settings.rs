@@ -169,8 +169,8 @@ pub struct Settings {
     pub icmp_burst: Word32,
     /// drop_packet: one scheduling attempt in so many is dropped; 0 is none, 1 is all.
     pub drop_rate: Word32,
-    /// Ticks after which lblc forgets an address that nobody asked for.
-    pub lblc_expiration: Word32,
+    /// Tick until which `drop_rate` counts; 0 is for ever. A daemon that called it up has to say so again and again.
+    pub drop_until: Word32,
     /// Ticks after which lblcr takes a server away from a set that did not change.
     pub lblcr_expiration: Word32,
     /// The daemon's device for packets that go the long way round; 0 is none.

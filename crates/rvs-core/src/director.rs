@@ -8,6 +8,8 @@ use rvs_abi::{
     slot::{Link, State},
 };
 
+use rvs_table::elapsed;
+
 use crate::{
     Action, Direction, Flow, Intent, NONE, Path, Tables,
     connection::{self, FULL, OPENED, RACE, REPLY_TAKEN},
@@ -351,8 +353,8 @@ fn is_refused<T: Tables>(tables: &T) -> bool {
     let Some(settings) = tables.settings() else {
         return false;
     };
-    let rate = settings.drop_rate.load();
-    if rate == 0 {
+    let (rate, until) = (settings.drop_rate.load(), settings.drop_until.load());
+    if rate == 0 || until != 0 && elapsed(tables.now(), until, 0) {
         return false;
     }
     let attempts = settings.drop_counter.add(1).wrapping_add(1);

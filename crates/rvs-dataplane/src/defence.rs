@@ -23,6 +23,9 @@ const _: () = assert!(RUN <= SWEEP_MAX);
 /// One in so many slots must be free.
 const FREE_SHARE: u64 = 8;
 
+/// For how long an automatic `drop_packet` is in force without a word from the daemon.
+const VALID_SECONDS: u32 = 5;
+
 /// Which defences are in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Defences {
@@ -73,6 +76,17 @@ fn called_up(knobs: &Knobs, rooms: &[Room]) -> Defences {
 impl Dataplane {
     /// A second's work for the defences; which are in force.
     pub(crate) fn defend(&mut self) -> Defences {
+        let now = self.call_up();
+        if now.drop_entry {
+            for (family, slots) in [(4, self.sizes.slots4), (6, self.sizes.slots6)] {
+                self.drop_entries(family, slots);
+            }
+        }
+        now
+    }
+
+    /// Decides which defences are in force, and lets packets know.
+    pub(crate) fn call_up(&self) -> Defences {
         let rooms: Vec<Room> = [self.memory(), self.slots(0), self.slots(1)]
             .into_iter()
             .flatten()
@@ -89,12 +103,17 @@ impl Dataplane {
             flags = if on { flags | bit } else { flags & !bit };
         }
         settings.flags.store(flags);
+        // What is called up ends with the need for it, and without a daemon nobody sees that.
+        let until = if self.knobs.drop_packet.is_automatic() {
+            programs::clock(&self.object).map_or(1, |reading| {
+                let valid = VALID_SECONDS.saturating_mul(self.ticks);
+                reading.tick.wrapping_add(valid).max(1)
+            })
+        } else {
+            0
+        };
+        settings.drop_until.store(until);
         settings.drop_rate.store(now.drop_rate);
-        if now.drop_entry {
-            for (family, slots) in [(4, self.sizes.slots4), (6, self.sizes.slots6)] {
-                self.drop_entries(family, slots);
-            }
-        }
         now
     }
 

@@ -26,9 +26,6 @@ impl Dataplane {
             return;
         };
         settings
-            .lblc_expiration
-            .store(ticks(knobs.lblc_expiration, self.ticks));
-        settings
             .lblcr_expiration
             .store(ticks(knobs.lblcr_expiration, self.ticks));
         if knobs.backup_only {
@@ -47,6 +44,7 @@ impl Dataplane {
             }
         }
         self.renew_tables();
+        self.call_up();
     }
 
     /// The flag of a service that schedules to the letter of IPVS, if services do.

@@ -145,6 +145,8 @@ pub struct World {
     pub rules: Vec<RuleSpec>,
     /// drop_packet: one new connection in so many is dropped; 0 is none.
     pub drop_rate: u32,
+    /// For how many ticks that still counts, if not for ever; below zero it counts no longer.
+    pub drop_left: Option<i32>,
     /// Whether connections are idle as soon as they are made.
     pub idle_at_once: bool,
     /// Ticks in a second.
@@ -165,6 +167,7 @@ impl World {
             quarantine: 1_000_000_000,
             rules: Vec::new(),
             drop_rate: 0,
+            drop_left: None,
             idle_at_once: false,
             ticks_per_second: 250,
             detours: false,
@@ -286,6 +289,10 @@ impl World {
             memory.settings.detour_ifindex.store(DETOUR);
             let until = surroundings.now.wrapping_add(1 << 30);
             memory.settings.detour_until.store(until);
+        }
+        if let Some(left) = self.drop_left {
+            let until = surroundings.now.wrapping_add_signed(left);
+            memory.settings.drop_until.store(until);
         }
         memory.now.set(surroundings.now);
         memory.random.set(0x1234_5678_9abc_def1);

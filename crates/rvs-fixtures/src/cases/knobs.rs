@@ -6,7 +6,7 @@ use super::{
     forwarding::{answer, first, forwarded, next, one, request, translated},
     mtu::{Error, error},
 };
-use crate::{Case, Edit, Recipe, Step, place::Family};
+use crate::{Case, Edit, Recipe, Step, World, place::Family};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -327,6 +327,25 @@ fn defended(family: Family) -> Vec<Case> {
             name(family, "drop_packet at rate 1: no new connection"),
             &all,
             vec![refused(40000), refused(40000)],
+        ),
+        Case::new(
+            name(family, "an automatic drop_packet, while the daemon says so"),
+            &World {
+                drop_left: Some(1 << 20),
+                ..all.clone()
+            },
+            vec![refused(40000)],
+        ),
+        Case::new(
+            name(
+                family,
+                "an automatic drop_packet ends without the daemon's word",
+            ),
+            &World {
+                drop_left: Some(-1),
+                ..all
+            },
+            vec![to(40000).opens(0, 1, 0)],
         ),
     ]
 }
