@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Only scenarios whose names contain this, or one of these, with commas between.
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
-    /// Print also the differences of scenarios that need what RVS has not got yet.
+    /// Print also the differences that the manual explains.
     #[arg(long)]
     differences: bool,
     /// Play to one director alone (kernel or rvs) and print what is seen.

@@ -30,11 +30,18 @@ pub(crate) fn run(wanted: &Wanted, report: &mut Report) -> Result<()> {
 }
 
 fn row(attach: Attach, method: Method, load: Load) -> String {
-    let what = match load {
+    format!(
+        "{} {} beside ipvs",
+        Middle::Rvs(attach, method).name(),
+        what(load)
+    )
+}
+
+fn what(load: Load) -> &'static str {
+    match load {
         Load::Known => "pps",
         Load::New => "new flows",
-    };
-    format!("{} {what} beside ipvs", Middle::Rvs(attach, method).name())
+    }
 }
 
 fn compare(method: Method, load: Load, wanted: &Wanted, report: &mut Report) -> Result<()> {
@@ -43,6 +50,7 @@ fn compare(method: Method, load: Load, wanted: &Wanted, report: &mut Report) -> 
         Middle::Rvs(Attach::Xdp, method),
         Middle::Rvs(Attach::Tc, method),
         Middle::Ipvs(method),
+        Middle::Bare,
     ];
     let mut lines = Vec::new();
     let measured = (|| {
@@ -65,16 +73,24 @@ fn compare(method: Method, load: Load, wanted: &Wanted, report: &mut Report) -> 
     for line in lines {
         line.close()?;
     }
-    let rates = measured?;
-    let theirs = rates.get(2).copied().unwrap_or_default();
-    for (attach, rate) in [Attach::Xdp, Attach::Tc].into_iter().zip(rates) {
+    let Ok([xdp, tc, theirs, bare]) = <[f64; 4]>::try_from(measured?) else {
+        return Ok(());
+    };
+    // What the director adds to the line, in microseconds a packet.
+    let own = |rate: f64| 1.0 / rate - 1.0 / bare;
+    for (attach, rate) in [(Attach::Xdp, xdp), (Attach::Tc, tc)] {
         let target = match (attach, load) {
             (Attach::Xdp, Load::Known) => Target::Ratio(3.0),
             (_, Load::New) => Target::Ratio(1.0),
             _ => Target::None,
         };
-        let row = Row::new(&row(attach, method, load), "kpps", rate * 1e3);
-        report.add(row.against("kernel IPVS", theirs * 1e3).target(target));
+        let name = row(attach, method, load);
+        let rate_row = Row::new(&name, "kpps", rate * 1e3);
+        report.add(rate_row.against("kernel IPVS", theirs * 1e3).target(target));
+        let share = Row::new(&format!("{name}, less the line"), "us", own(rate));
+        report.add(share.against("kernel IPVS", own(theirs)));
     }
+    let name = format!("bare line {} beside ipvs, {method}", what(load));
+    report.add(Row::new(&name, "kpps", bare * 1e3).against("kernel IPVS", theirs * 1e3));
     Ok(())
 }

@@ -95,7 +95,7 @@ fn measure(
         let target = match kind {
             Middle::Rvs(Attach::Xdp, _) => Target::Ratio(3.5),
             Middle::Rvs(..) => Target::Ratio(1.25),
-            Middle::Ipvs(_) | Middle::Nftables | Middle::Forwarding => Target::None,
+            Middle::Ipvs(_) | Middle::Nftables | Middle::Forwarding | Middle::Bare => Target::None,
         };
         if kind == Middle::Nftables {
             report.add(rate);
@@ -119,6 +119,8 @@ pub(crate) enum Middle {
     Nftables,
     /// Plain forwarding.
     Forwarding,
+    /// Nobody: from one interface to the other at XDP. What is left is the generator, the line and the sink.
+    Bare,
 }
 
 impl Middle {
@@ -137,6 +139,7 @@ impl Middle {
             Self::Ipvs(method) => format!("ipvs {method}"),
             Self::Nftables => "nftables nat".to_owned(),
             Self::Forwarding => "kernel forwarding".to_owned(),
+            Self::Bare => "bare line".to_owned(),
         }
     }
 
@@ -166,6 +169,7 @@ pub(crate) struct Line {
     frames: u32,
     feed: Ebpf,
     sink: Ebpf,
+    _bare: Option<Ebpf>,
     _lab: Lab,
 }
 
@@ -209,6 +213,11 @@ impl Line {
             program.attach("eth0", XdpMode::Driver)?;
             Ok(())
         })??;
+        let bare = if kind == Middle::Bare {
+            Some(bare(&director, hop.ifindex)?)
+        } else {
+            None
+        };
         let destination = if kind == Middle::Forwarding {
             SERVERS[0]
         } else {
@@ -226,6 +235,7 @@ impl Line {
             director,
             feed: bed::load_feed()?,
             sink: sink_object,
+            _bare: bare,
             _lab: lab,
         })
     }
@@ -304,6 +314,19 @@ impl Line {
     }
 }
 
+/// The program that decides nothing, in the director's place.
+fn bare(director: &Host, way_out: u32) -> Result<Ebpf> {
+    let mut object = bed::load_feed()?;
+    let map = object.map_mut("WAY_OUT").context("WAY_OUT")?;
+    aya::maps::Array::<_, u32>::try_from(map)?.set(0, way_out, 0)?;
+    director.in_namespace(|| -> Result<()> {
+        let program: &mut Xdp = bed::program(&mut object, "bench_bare")?;
+        program.attach("eth0", XdpMode::Driver)?;
+        Ok(())
+    })??;
+    Ok(object)
+}
+
 /// Sets up what stands in the middle.
 fn director_of(kind: Middle, director: &Host) -> Result<Option<Dataplane>> {
     let (attach, method) = match kind {
@@ -316,7 +339,7 @@ fn director_of(kind: Middle, director: &Host) -> Result<Option<Dataplane>> {
             nftables(director, "udp")?;
             return Ok(None);
         }
-        Middle::Forwarding => return Ok(None),
+        Middle::Forwarding | Middle::Bare => return Ok(None),
     };
     let mut settings = bed::settings(director, &["eth0", "eth1"])?;
     settings.attach = attach;

@@ -4,7 +4,7 @@
 //! of the packet, and go on by a tail call to the program that is measured; without one `bench_feed`
 //! sends the frame on its way, as the packet generator of live frames. `bench_nothing` and
 //! `bench_nothing_tc` are what a feed is measured with, to be subtracted; `bench_sink` counts what
-//! arrives and drops it.
+//! arrives and drops it; `bench_bare` stands in the director's place and decides nothing.
 
 #![no_std]
 #![no_main]
@@ -16,6 +16,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     bindings::xdp_action,
+    helpers::generated::bpf_redirect,
     macros::{classifier, map, xdp},
     maps::{Array, PerCpuArray, ProgramArray},
     programs::{TcContext, XdpContext},
@@ -29,6 +30,10 @@ static XDP_TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
 static TC_TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static ARRIVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The interface that [`bench_bare`] sends to.
+#[map]
+static WAY_OUT: Array<u32> = Array::with_max_entries(1, 0);
 
 const NEXT: i32 = -1;
 
@@ -51,6 +56,16 @@ pub fn bench_feed_tc(context: TcContext) -> i32 {
         unsafe { TC_TARGET.tail_call(&context, 0) };
     }
     NEXT
+}
+
+/// The way that packets of a line take where nobody decides about them: out by the interface that it is told.
+#[xdp]
+pub fn bench_bare(_context: XdpContext) -> u32 {
+    match WAY_OUT.get(0) {
+        // SAFETY: the helper takes numbers.
+        Some(ifindex) => unsafe { bpf_redirect(*ifindex, 0) as u32 },
+        None => xdp_action::XDP_ABORTED,
+    }
 }
 
 /// Nothing, at XDP.

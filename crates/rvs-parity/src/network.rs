@@ -98,6 +98,11 @@ pub(crate) fn tunnel_device(knobs: &[Knob]) -> Result<Option<&'static str>> {
     Ok(Some(name))
 }
 
+/// Makes a link of the director take packets of this size and no larger.
+pub(crate) fn narrow(end: &str, mtu: u32) -> Result<()> {
+    run(Command::new("ip").args(["link", "set", end, "mtu", &mtu.to_string()]))
+}
+
 /// Writes a value below `/proc/sys`, of the namespace that the calling thread is in.
 pub(crate) fn sysctl(key: &str, value: &str) -> Result<()> {
     let file = Path::new("/proc/sys").join(key);

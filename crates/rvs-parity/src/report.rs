@@ -27,11 +27,9 @@ pub(crate) enum Verdict {
     Same,
     /// It differs, as the manual says.
     Explained,
-    /// RVS has not got what it needs.
-    Missing(&'static str),
     /// It differs and nobody says why.
     Differs,
-    /// An explanation, or the mark of a missing feature, is out of date.
+    /// An explanation is out of date.
     Stale,
 }
 
@@ -45,13 +43,14 @@ impl Outcome {
         let explained = differences
             .iter()
             .all(|difference| difference.heading.is_some());
-        let verdict = match scenario.missing {
-            Some(_) if explained => Verdict::Stale,
-            Some(what) => Verdict::Missing(what),
-            None if !explained => Verdict::Differs,
-            None if !unused.is_empty() => Verdict::Stale,
-            None if differences.is_empty() => Verdict::Same,
-            None => Verdict::Explained,
+        let verdict = if !explained {
+            Verdict::Differs
+        } else if !unused.is_empty() {
+            Verdict::Stale
+        } else if differences.is_empty() {
+            Verdict::Same
+        } else {
+            Verdict::Explained
         };
         Self {
             scenario: scenario.name,
@@ -65,7 +64,7 @@ impl Outcome {
 
     pub(crate) fn is_good(&self) -> bool {
         match self.verdict {
-            Verdict::Same | Verdict::Explained | Verdict::Missing(_) => true,
+            Verdict::Same | Verdict::Explained => true,
             Verdict::Differs | Verdict::Stale => false,
         }
     }
@@ -84,7 +83,6 @@ impl Outcome {
                 headings.dedup();
                 format!("explained: {}", headings.join(", "))
             }
-            Verdict::Missing(what) => format!("not built yet: {what}"),
             Verdict::Differs => "DIFFERS".to_owned(),
             Verdict::Stale => "OUT OF DATE".to_owned(),
         };
@@ -114,12 +112,6 @@ impl Outcome {
             let _ = writeln!(
                 text,
                 "  {step:?} does not differ any more: remove its explanation"
-            );
-        }
-        if self.verdict == Verdict::Stale && self.unused.is_empty() {
-            let _ = writeln!(
-                text,
-                "  nothing differs: remove the mark of a missing feature"
             );
         }
         text

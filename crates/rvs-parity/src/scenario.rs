@@ -25,8 +25,6 @@ pub(crate) struct Scenario {
     pub(crate) script: fn(&mut Stage<'_>) -> Result<()>,
     /// Differences that stand in the manual.
     pub(crate) explained: &'static [Explained],
-    /// What RVS has not got yet, and the scenario needs.
-    pub(crate) missing: Option<&'static str>,
 }
 
 /// Which run a scenario belongs to.
@@ -62,7 +60,6 @@ impl Scenario {
             marks: &[],
             script,
             explained: &[],
-            missing: None,
         }
     }
 
@@ -78,7 +75,6 @@ impl Scenario {
             "about": self.about,
             "short": self.length == Length::Short,
             "explained": headings,
-            "missing": self.missing,
         })
     }
 
@@ -99,12 +95,6 @@ impl Scenario {
 
     pub(crate) const fn explained(mut self, explained: &'static [Explained]) -> Self {
         self.explained = explained;
-        self
-    }
-
-    /// Not comparable before RVS has this. Played nevertheless: when nothing differs any more, the mark has to go.
-    pub(crate) const fn missing(mut self, what: &'static str) -> Self {
-        self.missing = Some(what);
         self
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::describe::{Seen, Side};
 use crate::director::{Director, ipvsadm};
+use crate::network;
 use crate::packet::Packet;
 use crate::place::{Mac, host_mac, mac_text};
 use crate::scenario::{Connection, Note, Value};
@@ -268,6 +269,14 @@ impl<'a> Stage<'a> {
         }
         self.send(Side::Clients, &[flow.request("A").client_frame()])?;
         Ok(flow)
+    }
+
+    /// Lets the servers' side take packets of this size and no larger, for the director to learn.
+    pub(crate) fn narrow(&mut self, mtu: u32) -> Result<()> {
+        network::narrow("eth1", mtu)?;
+        // RVS asks for its servers' ways once a second.
+        self.sleep(Duration::from_millis(2500));
+        Ok(())
     }
 
     // ---- time

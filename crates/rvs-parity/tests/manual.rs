@@ -63,11 +63,3 @@ fn names_are_unique_and_short() {
     names.dedup();
     assert_eq!(names.len(), count, "a name is there twice");
 }
-
-#[test]
-fn the_short_run_needs_nothing_that_is_missing() {
-    for scenario in scenarios() {
-        let (is_short, missing) = (scenario["short"] == true, &scenario["missing"]);
-        assert!(!is_short || missing.is_null(), "{}", scenario["name"]);
-    }
-}

@@ -1,12 +1,13 @@
 //! FTP through NAT: addresses in its words, and the connections they announce.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use super::{at, service};
 use crate::packet::Packet;
-use crate::place::{client, vip};
+use crate::place::{client, client6, vip, vip6};
 use crate::scenario::{Explained, Scenario};
 use crate::stage::{Flow, Stage};
 
@@ -26,6 +27,12 @@ pub(crate) fn all() -> Vec<Scenario> {
             heading: "FTP's words said again",
         }]),
         Scenario::new("ftp-extended", "FTP through NAT, EPRT and EPSV", extended).knobs(CONNTRACK),
+        Scenario::new(
+            "ftp-ipv6",
+            "FTP through NAT over IPv6, EPRT and EPSV",
+            extended6,
+        )
+        .knobs(CONNTRACK),
     ]
 }
 
@@ -35,7 +42,11 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// A handshake whose numbers are right, since conntrack looks at them.
 fn open(stage: &mut Stage<'_>) -> Result<Flow> {
-    let Some(flow) = stage.syn(at(client(2), 4001), at(vip(100), 21))? else {
+    open_by(stage, client(2), vip(100))
+}
+
+fn open_by(stage: &mut Stage<'_>, client: IpAddr, service: IpAddr) -> Result<Flow> {
+    let Some(flow) = stage.syn(at(client, 4001), at(service, 21))? else {
         bail!("no server got the SYN");
     };
     stage.server("SYN-ACK", &flow.reply("SA").numbers(2000, 1001))?;
@@ -103,29 +114,39 @@ fn passive(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn extended(stage: &mut Stage<'_>) -> Result<()> {
-    stage.patience(PATIENCE);
     stage.setup(&service("-t 10.0.0.100:21", "rr", "-m", &[1]))?;
     let flow = open(stage)?;
-    stage.client(
-        "EPRT",
-        &flow
-            .request("PA")
-            .numbers(1001, 2001)
-            .payload(b"EPRT |1|10.0.0.2|5001|\r\n"),
-    )?;
+    let server = "10.1.0.21".parse()?;
+    both_ways(stage, flow, server, "EPRT |1|10.0.0.2|5001|\r\n")
+}
+
+fn extended6(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t [2001:db8::100]:21", "rr", "-m", &[1]))?;
+    let flow = open_by(stage, client6(2), vip6(100))?;
+    let server = "2001:db8:1::21".parse()?;
+    both_ways(stage, flow, server, "EPRT |2|2001:db8::2|5001|\r\n")
+}
+
+/// Data that the client is called for, and data that it calls for.
+fn both_ways(stage: &mut Stage<'_>, flow: Flow, server: IpAddr, eprt: &str) -> Result<()> {
+    stage.patience(PATIENCE);
+    let (client, service) = (flow.client.ip(), flow.service.ip());
+    let request = |number| flow.request("PA").numbers(number, 2001);
+    let next = 1001 + eprt.len() as u32;
+    stage.client("EPRT", &request(1001).payload(eprt.as_bytes()))?;
     stage.server(
         "the data's SYN",
-        &Packet::tcp(at("10.1.0.21".parse()?, 20), at(client(2), 5001), "S"),
+        &Packet::tcp(at(server, 20), at(client, 5001), "S"),
     )?;
-    stage.client(
-        "EPSV",
-        &flow.request("PA").numbers(1023, 2001).payload(b"EPSV\r\n"),
-    )?;
+    stage.client("EPSV", &request(next).payload(b"EPSV\r\n"))?;
     let words = b"229 Extended Passive Mode OK (|||51210|)\r\n";
-    stage.server("229", &flow.reply("PA").numbers(2001, 1029).payload(words))?;
+    stage.server(
+        "229",
+        &flow.reply("PA").numbers(2001, next + 6).payload(words),
+    )?;
     stage.client(
         "the passive data's SYN",
-        &Packet::tcp(at(client(2), 4500), at(vip(100), 51210), "S"),
+        &Packet::tcp(at(client, 4500), at(service, 51210), "S"),
     )?;
     stage.connections("opened")?;
     Ok(())

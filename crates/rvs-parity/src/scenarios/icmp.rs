@@ -20,6 +20,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         )
         .short(),
         Scenario::new(
+            "icmp-narrow",
+            "a narrow link to servers, NAT and direct routing",
+            narrow,
+        ),
+        Scenario::new(
             "icmp-too-large-ipv6",
             "packet too big, every method",
             too_large6,
@@ -87,6 +92,34 @@ fn too_large(stage: &mut Stage<'_>) -> Result<()> {
         let other = Packet::udp(at(client(2), 4002), at(vip(n), 53));
         stage.client(&format!("{method} new, 1500 with DF"), &other.sized(1500))?;
     }
+    Ok(())
+}
+
+/// NAT and direct routing over a link that takes less than the clients' does.
+fn narrow(stage: &mut Stage<'_>) -> Result<()> {
+    stage.detail(Detail::Brief);
+    stage.patience(std::time::Duration::from_millis(300));
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1]))?;
+    stage.setup(&service("-u 10.0.0.100:53", "rr", "-m", &[1]))?;
+    stage.setup(&service("-u 10.0.0.101:53", "rr", "-g", &[1]))?;
+    stage.setup(&service("-u [2001:db8::100]:53", "rr", "-m", &[1]))?;
+    stage.setup(&service("-u [2001:db8::101]:53", "rr", "-g", &[1]))?;
+    stage.narrow(1400)?;
+    let flow = stage.open(at(client(2), 4000), at(vip(100), 80))?;
+    stage.client("TCP", &flow.request("PA").sized(1401))?;
+    for (step, n) in [("NAT", 100), ("direct", 101)] {
+        let packet = Packet::udp(at(client(2), 4001), at(vip(n), 53));
+        stage.client(&format!("{step}: fits"), &packet.clone().sized(1400))?;
+        stage.client(&format!("{step}: too large"), &packet.sized(1401))?;
+        let packet = Packet::udp(at(client6(2), 4001), at(vip6(n), 53));
+        stage.client(&format!("IPv6, {step}: fits"), &packet.clone().sized(1400))?;
+        stage.client(&format!("IPv6, {step}: too large"), &packet.sized(1401))?;
+    }
+    stage.narrow(1500)?;
+    stage.client(
+        "wide again",
+        &Packet::udp(at(client(2), 4001), at(vip(100), 53)).sized(1500),
+    )?;
     Ok(())
 }
 

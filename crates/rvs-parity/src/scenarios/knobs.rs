@@ -62,7 +62,10 @@ pub(crate) fn all() -> Vec<Scenario> {
             .knobs(&[("ignore_tunneled", "0")]),
         Scenario::new("pmtu_disc", "tunnels that ignore DF", pmtu_disc)
             .knobs(&[("pmtu_disc", "0")])
-            .missing("fragmenting what is too large"),
+            .explained(&[Explained {
+                step: "too large",
+                heading: "Tunnels that may fragment",
+            }]),
         Scenario::new(
             "snat_reroute",
             "replies routed as forwarded ones",

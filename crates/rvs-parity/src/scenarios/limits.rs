@@ -11,6 +11,11 @@ use crate::stage::{Stage, many};
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("thresholds", "upper and lower thresholds", thresholds).short(),
+        Scenario::new(
+            "thresholds-lower",
+            "a lower threshold ends the overload",
+            lower,
+        ),
         Scenario::new("thresholds-saved", "thresholds in -S", saved).explained(&[Explained {
             step: "ipvsadm -S -n",
             heading: "Saved thresholds",
@@ -77,6 +82,26 @@ fn thresholds(stage: &mut Stage<'_>) -> Result<()> {
     stage.choices("room for two", &syns(1, 4))?;
     stage.admin("-e -t 10.0.0.100:80 -r 10.1.0.21:80 -g")?;
     stage.choices("room without end", &syns(2, 6))?;
+    stage.admin("-L -n --thresholds")?;
+    Ok(())
+}
+
+/// Below two, and not at two, the server takes connections again.
+fn lower(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(
+        "-A -t 10.0.0.100:80 -s rr
+-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g -x 4 -y 2
+",
+    )?;
+    stage.choices("four fit", &syns(0, 5))?;
+    stage.choices("they stand", &flagged(0, 4, "A"))?;
+    stage.choices("two end", &flagged(0, 2, "R"))?;
+    stage.sleep(std::time::Duration::from_secs(12));
+    stage.admin("-L -n --thresholds")?;
+    stage.choices("two are too many still", &syns(1, 1))?;
+    stage.choices("one more ends", &flagged(0, 3, "R"))?;
+    stage.sleep(std::time::Duration::from_secs(12));
+    stage.choices("there is room for three", &syns(2, 5))?;
     stage.admin("-L -n --thresholds")?;
     Ok(())
 }

@@ -24,6 +24,12 @@ pub(crate) fn all() -> Vec<Scenario> {
             },
         ]),
         Scenario::new("nat-ipv6", "NAT, TCP and UDP over IPv6", nat6).short(),
+        Scenario::new(
+            "local",
+            "servers on the director, NAT and direct: it answers itself",
+            local,
+        )
+        .short(),
         Scenario::new("direct", "direct routing", direct).short(),
         Scenario::new("direct-ipv6", "direct routing, IPv6", direct6),
         Scenario::new("tunnel", "IP in IP: headers, TOS, DF", tunnel).short(),
@@ -60,6 +66,11 @@ pub(crate) fn all() -> Vec<Scenario> {
             },
         ]),
         Scenario::new("removed-server", "a server goes and comes back", removed),
+        Scenario::new(
+            "removed-nat",
+            "a NAT server goes: its words, its clients', and new ones",
+            removed_nat,
+        ),
         Scenario::new(
             "removed-service",
             "a service goes and comes back",
@@ -144,6 +155,40 @@ fn nat6(stage: &mut Stage<'_>) -> Result<()> {
     stage.client("far client", &Packet::udp(at(far, 4001), at(vip6(100), 53)))?;
     stage.connections("at the end")?;
     stage.admin("-L -n")?;
+    Ok(())
+}
+
+/// Nobody listens there: what comes back are the host's own refusals.
+fn local(stage: &mut Stage<'_>) -> Result<()> {
+    stage.detail(Detail::Brief);
+    stage.setup(
+        "-A -t 10.0.0.100:80 -s rr
+-a -t 10.0.0.100:80 -r 10.0.0.1:8080 -m
+-A -t 10.0.0.101:80 -s rr
+-a -t 10.0.0.101:80 -r 10.0.0.1:80 -g
+-A -t 10.0.0.102:80 -s rr
+-a -t 10.0.0.102:80 -r 10.0.0.1:80 -i
+-A -u 10.0.0.100:53 -s rr
+-a -u 10.0.0.100:53 -r 10.0.0.1:5353 -m
+-A -t [2001:db8::100]:80 -s rr
+-a -t [2001:db8::100]:80 -r [2001:db8::1]:8080 -m
+",
+    )?;
+    // The director may look at addresses of its own once a second.
+    stage.sleep(std::time::Duration::from_millis(2500));
+    for (step, service) in [("NAT", 100), ("direct", 101), ("tunnel", 102)] {
+        let packet = Packet::tcp(at(client(2), 4001), at(vip(service), 80), "S");
+        stage.client(step, &packet.ttl(9))?;
+    }
+    stage.client("UDP", &Packet::udp(at(client(2), 4001), at(vip(100), 53)))?;
+    stage.client(
+        "IPv6",
+        &Packet::tcp(at(client6(2), 4001), at(vip6(100), 80), "S"),
+    )?;
+    stage.connections("at the end")?;
+    stage.admin("-L -n")?;
+    stage.admin("-L -n --tun-info")?;
+    stage.admin("-S -n")?;
     Ok(())
 }
 
@@ -415,6 +460,23 @@ pub(super) fn removed(stage: &mut Stage<'_>) -> Result<()> {
     )?;
     stage.client("TCP, back", &tcp("PA"))?;
     stage.client("UDP, back", &udp)?;
+    stage.admin("-L -n")?;
+    Ok(())
+}
+
+/// Requests wait, replies do not, and whose connection is closed goes elsewhere.
+fn removed_nat(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1]))?;
+    let to = at(vip(100), 80);
+    let flow = stage.open(at(client(2), 4001), to)?;
+    let closed = stage.open(at(client(2), 4002), to)?;
+    stage.client("its RST", &closed.request("R"))?;
+    stage.admin("-d -t 10.0.0.100:80 -r 10.1.0.21:80")?;
+    stage.admin("-a -t 10.0.0.100:80 -r 10.1.0.22:80 -m")?;
+    stage.server("reply", &flow.reply("PA").payload(b"more"))?;
+    stage.client("request", &flow.request("PA").payload(b"more"))?;
+    stage.client("closed, SYN", &closed.request("S"))?;
+    stage.client("new", &Packet::tcp(at(client(2), 4003), to, "S"))?;
     stage.admin("-L -n")?;
     Ok(())
 }

@@ -167,6 +167,10 @@ fn timeouts(stage: &mut Stage<'_>) -> Result<()> {
     stage.client("SYN", &tcp("S"))?;
     stage.client("ACK", &tcp("A"))?;
     stage.client("UDP", &Packet::udp(at(client(2), 4001), at(vip(100), 53)))?;
+    for flags in ["S", "A", "FA"] {
+        let packet = Packet::tcp(at(client(2), 4002), at(vip(100), 80), flags);
+        stage.client(&format!("another's {flags}"), &packet)?;
+    }
     stage.connections("at first")?;
     stage.admin("-L -n")?;
     stage.until_empty("all end", Duration::from_secs(20), Duration::from_secs(3))?;
