@@ -80,8 +80,8 @@ impl Knobs {
     }
 }
 
-/// Which connections make way for a new one with the same addresses and ports: bit 0 those that are closed, bit 1 also
-/// those in FIN_WAIT of which the director sees only one side.
+/// Which connections make way for a new one with the same addresses and ports: with either bit those that are closed, with
+/// bit 1 also those in FIN_WAIT of which the director sees only one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReuseMode(u8);
 
