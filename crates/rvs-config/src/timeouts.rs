@@ -9,8 +9,8 @@ use crate::director::Compat;
 use crate::service_key::Protocol;
 use crate::text::nearest;
 
-/// The longest timeout, ipvsadm's: 31 days.
-const LONGEST_SECONDS: u64 = 31 * 24 * 60 * 60;
+/// The longest timeout: 24 days, for which ticks suffice where a second has 1000.
+const LONGEST_SECONDS: u64 = 24 * 24 * 60 * 60;
 
 /// A state that has a timeout. The numbers are TCP's states from 0, UDP, SCTP's states, each in the sync protocol's
 /// order.
@@ -389,7 +389,7 @@ mod tests {
             "1.5s",
             "15 m",
             "1w",
-            "2678401",
+            "2073601",
             "99999999999999999d",
             "1é",
         ] {

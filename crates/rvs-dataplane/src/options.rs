@@ -261,7 +261,7 @@ mod tests {
                 "tcp://[2001:db8::1]:80",
                 r#"{"scheduler":"rr","scheduler_flags":["flag-1","flag-2"],
                     "persistence":{"timeout":"31d","netmask":"/64"},
-                    "timeouts":{"tcp":{"none":1,"established":2147483}}}"#,
+                    "timeouts":{"tcp":{"none":1,"established":2073600}}}"#,
             ),
             (
                 "sctp://10.0.0.1:0",
