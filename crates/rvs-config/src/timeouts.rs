@@ -220,7 +220,7 @@ pub fn timeout_text(timeout: Duration) -> String {
 /// A text that is no timeout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d"
+    "\"{0}\" is not a time from 1s to 2073600s, in seconds or with a unit like 30s, 15m, 2h, 1d"
 )]
 pub struct TimeoutError(pub String);
 

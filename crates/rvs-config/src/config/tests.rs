@@ -139,8 +139,8 @@ f:7:10: director.socket "rvs.sock" is not an absolute path
 f:8:22: director.forwarding_on_stop is "yes" (known: keep, stop)
 f:9:10: director.compat is "keepalived" (known: ipvs)
 f:10:12: "a/b" is not an instance name: 1 to 32 of A-Z a-z 0-9 _ -
-f:13:7: "30 s" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
-f:14:23: "0" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:13:7: "30 s" is not a time from 1s to 2073600s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:14:23: "0" is not a time from 1s to 2073600s, in seconds or with a unit like 30s, 15m, 2h, 1d
 f:14:26: unknown key "established_" in director.timeouts.tcp (did you mean "established"?)
 f:18:13: unknown scheduler "wlcc" (known: rr, wrr, lc, wlc, dh, sh, lblc, lblcr, sed, nq, mh, fo, ovf, twos, none)
 f:19:10: unknown forwarding method "masquerade" (known: nat, tunnel, direct)
@@ -251,7 +251,7 @@ f:9:14: director.sloppy_tcp is 2 (known: true, false, 1, 0)
 f:10:13: director.pmtu_disc must be true or false, not a string
 f:11:14: 2147483648 is not a number from 0 to 2147483647
 f:12:17: 65536 is not the size of a Maglev table (known: 251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 65537, 131071)
-f:13:19: "0" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:13:19: "0" is not a time from 1s to 2073600s, in seconds or with a unit like 30s, 15m, 2h, 1d
 f:14:23: unknown key "closing" in director.timeouts.sctp (did you mean "closed"?)
 f:14:38: unknown key "icmp" in director.timeouts (did you mean "tcp"?)
 f:17:11: tcp://10.0.0.1:0 is every port of its address, which needs persistence
@@ -264,7 +264,7 @@ f:27:40: "255.255.255" is not a netmask: for IPv4 255.255.255.0 or /24, for IPv6
 f:27:64: unknown persistence engine "ftp" (known: sip)
 f:27:71: unknown key "mask" in service.persistence (did you mean "netmask"?)
 f:28:14: service.one_packet must be true or false, not a string
-f:29:16: "0" is not a time from 1s to 2147483s, in seconds or with a unit like 30s, 15m, 2h, 1d
+f:29:16: "0" is not a time from 1s to 2073600s, in seconds or with a unit like 30s, 15m, 2h, 1d
 f:32:11: one_packet is for UDP, which tcp://10.0.0.1:53 does not take
 f:36:11: move_udp is for UDP, which tcp://10.0.0.2:53 does not take
 f:40:11: the persistence engine sip reads UDP, which tcp://10.0.0.3:53 does not take
@@ -458,7 +458,7 @@ fn options(key: ServiceKey) -> impl Strategy<Value = ServiceOptions> {
         (scheduler, 0u8..8),
         prop::option::of((1u64..2_678_400, any::<Option<u32>>(), any::<bool>())),
         any::<(bool, bool)>(),
-        prop::collection::vec(prop::option::of(1u64..2_147_483), Timer::COUNT),
+        prop::collection::vec(prop::option::of(1u64..2_073_600), Timer::COUNT),
         prop::collection::vec(rules, 0..4),
     )
         .prop_map(
@@ -531,8 +531,8 @@ fn knobs(compat: Option<Compat>) -> impl Strategy<Value = Knobs> {
     let counts = (
         0u32..1 << 31,
         0u32..1 << 31,
-        1u64..2_147_483,
-        1u64..2_147_483,
+        1u64..2_073_600,
+        1u64..2_073_600,
     );
     let size = prop::sample::select(MaglevSize::ALL.to_vec());
     (any::<u16>(), numbers, counts, size).prop_map(move |(bits, numbers, counts, size)| {
@@ -586,7 +586,7 @@ prop_compose! {
         forwarding_on_stop in prop::sample::select(ForwardingOnStop::ALL.to_vec()),
         local_clients in any::<bool>(),
         (compat, knobs) in prop::option::of(Just(Compat::Ipvs)).prop_flat_map(|compat| (Just(compat), knobs(compat))),
-        timeouts in prop::collection::vec(prop::option::of(1u64..2_147_483), Timer::COUNT),
+        timeouts in prop::collection::vec(prop::option::of(1u64..2_073_600), Timer::COUNT),
     ) -> Director {
         let instance: Name = instance.parse().expect("name");
         let interfaces = interfaces.iter().map(|name| name.parse().expect("interface")).collect();
