@@ -365,15 +365,26 @@ fn is_refused<T: Tables>(tables: &T) -> bool {
 /// client will try again.
 #[inline(always)]
 fn join<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
+    match make_with(path, flow, intent) {
+        Ok(slot) => {
+            path.fulfil(flow);
+            path.count(Counter::FtpData);
+            intent.slot = slot;
+            path.opened(flow, intent)
+        }
+        Err(action) => action,
+    }
+}
+
+/// Makes a connection with the server of `intent` and no other: its slot, or what becomes of the packet. Where the server has a
+/// connection with the client's address and port already, a closed one makes way.
+#[inline(always)]
+pub(crate) fn make_with<P: Path>(path: &mut P, flow: &Flow, intent: &Intent) -> Result<u32, u32> {
+    // Once more after it made way.
     for _ in 0..2 {
         let outcome = path.insert(flow, intent);
         match (outcome >> 32) as u32 {
-            OPENED => {
-                path.fulfil(flow);
-                path.count(Counter::FtpData);
-                intent.slot = outcome as u32;
-                return path.opened(flow, intent);
-            }
+            OPENED => return Ok(outcome as u32),
             REPLY_TAKEN => {
                 if path.make_way(flow, intent.server, intent.server_port) == 0 {
                     break;
@@ -381,12 +392,12 @@ fn join<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
             }
             FULL => {
                 path.make_room(flow, intent.server, intent.server_port);
-                return drop(path, Counter::DropTableFull);
+                return Err(drop(path, Counter::DropTableFull));
             }
-            RACE.. => return drop(path, Counter::DropInsertRace),
+            RACE.. => return Err(drop(path, Counter::DropInsertRace)),
         }
     }
-    drop(path, Counter::DropReplyTaken)
+    Err(drop(path, Counter::DropReplyTaken))
 }
 
 /// A packet for no virtual service: perhaps a server's direct reply that came through here.

@@ -34,9 +34,6 @@ use crate::{
     tables::{Connections4, Connections6},
 };
 
-/// How often the connection is tried: once more after a closed one made way.
-const ATTEMPTS: u32 = 2;
-
 /// Makes a connection with the server that the client's template names, and goes on to forward the packet. `key` is
 /// a cleared flow, in memory of the caller's choice. The result is an [`crate::Action`] as a number.
 #[inline(always)]
@@ -74,27 +71,14 @@ pub(crate) fn by_template<P: Path>(
     if director::is_once(path, flow, intent.service) {
         return path.opened(flow, intent);
     }
-    for _ in 0..ATTEMPTS {
-        let outcome = path.insert(flow, intent);
-        match (outcome >> 32) as u32 {
-            OPENED => {
-                intent.slot = outcome as u32;
-                return path.opened(flow, intent);
-            }
-            REPLY_TAKEN => {
-                if path.make_way(flow, intent.server, intent.server_port) == 0 {
-                    break;
-                }
-            }
-            FULL => {
-                path.make_room(flow, intent.server, intent.server_port);
-                return drop(path, Counter::DropTableFull);
-            }
-            RACE.. => return drop(path, Counter::DropInsertRace),
-        }
-    }
     // Another server would be another session.
-    drop(path, Counter::DropReplyTaken)
+    match director::make_with(path, flow, intent) {
+        Ok(slot) => {
+            intent.slot = slot;
+            path.opened(flow, intent)
+        }
+        Err(action) => action,
+    }
 }
 
 /// Makes a template for the server that was chosen; or what becomes of the packet.
