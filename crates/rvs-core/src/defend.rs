@@ -57,7 +57,8 @@ fn is_spent<T: Tables>(tables: &T, control: u64, words: u32) -> bool {
 /// What lies under a protocol number of its own as long as its client's port is not known has TCP's states too.
 const EXPECTED: u8 = protocol::of_expected(protocol::TCP);
 
-/// Whether the connection is to go.
+/// Whether the connection is to go: a half-open one after a second without a word from its client (IPVS: at once), since
+/// nothing else tells one of a flood from one whose handshake goes on, and whose client would wait for ever.
 #[inline(always)]
 fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     tables: &T,
@@ -76,7 +77,7 @@ fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     }
     let protocol = Link(slot.head.link.load()).protocol();
     if is_half_open(protocol, state) {
-        return true;
+        return room::is_silent(tables, slot, now);
     }
     let lottery = match protocol {
         protocol::TCP | EXPECTED => number == TcpState::Established as u32,

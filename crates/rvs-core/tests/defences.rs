@@ -34,7 +34,7 @@ fn live(memory: &Memory) -> u32 {
 }
 
 #[test]
-fn half_open_connections_go_at_once_and_others_stay() {
+fn half_open_connections_go_after_a_second_and_others_stay() {
     let memory = tables(6, |world| world);
     for port in 1000..1100 {
         memory.asks(port, 6, "S");
@@ -48,6 +48,9 @@ fn half_open_connections_go_at_once_and_others_stay() {
         memory.asks(port, 6, "A");
         memory.asks(port, 6, "FA");
     }
+    memory.passes(SECOND - 1);
+    assert_eq!(defend(&memory), 0);
+    memory.passes(1);
     assert_eq!(defend(&memory), 100);
     let server = &memory.servers[0];
     assert_eq!((server.active.load(), server.inactive.load()), (100, 10));
@@ -147,6 +150,7 @@ fn a_half_open_connection_takes_its_template_along_unless_that_proved_itself() {
     memory.asks(1000, 6, "S");
     memory.asks(1001, 6, "S");
     assert_eq!(live(&memory), 3);
+    memory.passes(SECOND);
     assert_eq!(defend(&memory), 3);
     assert_eq!(memory.servers[0].persistent.load(), 0);
 
@@ -154,6 +158,7 @@ fn a_half_open_connection_takes_its_template_along_unless_that_proved_itself() {
     memory.asks(1000, 6, "S");
     memory.asks(1000, 6, "A");
     memory.asks(1001, 6, "S");
+    memory.passes(SECOND);
     assert_eq!(defend(&memory), 1);
     assert_eq!(live(&memory), 2);
     let assured = memory
