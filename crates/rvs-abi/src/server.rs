@@ -135,6 +135,12 @@ impl Server {
     /// In [`Server::tunnel`]: GUE's remote checksum offload.
     pub const REMOTE_CHECKSUM: u32 = 2 << 8;
 
+    /// Whether the flags are those of a server that is there: the index belongs to one, and it was not removed.
+    #[inline(always)]
+    pub const fn is_there(flags: u32) -> bool {
+        flags & (Self::IN_USE | Self::REMOVED) == Self::IN_USE
+    }
+
     /// The method that the flags hold.
     #[inline(always)]
     pub fn method_of(flags: u32) -> Option<Method> {

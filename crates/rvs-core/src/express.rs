@@ -95,7 +95,7 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     let number = head.server.load();
     let server = path.server(number)?;
     let flags = server.flags.load();
-    if flags & (Server::IN_USE | Server::REMOVED) != Server::IN_USE {
+    if !Server::is_there(flags) {
         return None;
     }
     let mut rewrite = Rewrite {

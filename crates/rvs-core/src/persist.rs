@@ -201,7 +201,7 @@ fn counts<T: Tables>(tables: &T, server: u32, service: u32) -> bool {
     let exact = tables
         .service(service)
         .is_some_and(|service| service.flags.load() & Service::EXACT != 0);
-    server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE
+    Server::is_there(server.flags.load())
         && (server.service.load() == service || exact)
         && (settings.flags.load() & Settings::EXPIRE_QUIESCENT == 0 || server.weight.load() != 0)
 }

@@ -145,10 +145,7 @@ fn insert<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return REFUSED;
     };
     let flags = server.flags.load();
-    let (Some(method), Server::IN_USE) = (
-        Server::method_of(flags),
-        flags & (Server::IN_USE | Server::REMOVED),
-    ) else {
+    let (Some(method), true) = (Server::method_of(flags), Server::is_there(flags)) else {
         return REFUSED;
     };
     let record = Record {

@@ -89,7 +89,7 @@ fn visit<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     let Some(server) = tables.server(slot.head.server.load()) else {
         return;
     };
-    let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
+    let removed = !Server::is_there(server.flags.load());
     let director = tables
         .settings()
         .map_or(0, |settings| settings.flags.load());

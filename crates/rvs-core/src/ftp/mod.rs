@@ -246,9 +246,9 @@ pub fn expected<T: Tables>(
     if tag::state(head.tag.load()) != tag::LIVE {
         return 0;
     }
-    let is_there = tables.server(server).is_some_and(|server| {
-        server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE
-    });
+    let is_there = tables
+        .server(server)
+        .is_some_and(|server| Server::is_there(server.flags.load()));
     if !is_there {
         return SERVER_GONE;
     }

@@ -4,7 +4,7 @@
 //! has very many.
 
 use rvs_abi::{
-    Scheduler, Service,
+    Scheduler, Server, Service,
     locality::{LocalityKey, TOO_MANY},
     service::Region,
 };
@@ -50,7 +50,7 @@ impl Search<'_> {
             return false;
         };
         let serves = if though_overloaded {
-            super::is_available(server) && server.weight.load() > 0
+            Server::is_there(server.flags.load()) && server.weight.load() > 0
         } else {
             usable(tables, index).is_some()
         };

@@ -127,11 +127,6 @@ fn is_serving(server: &Server) -> bool {
     (available ^ Server::IN_USE) | server.overloaded.load() == 0
 }
 
-#[inline(always)]
-fn is_available(server: &Server) -> bool {
-    server.flags.load() & (Server::IN_USE | Server::REMOVED) == Server::IN_USE
-}
-
 /// How connections are counted. Numbers of which the verifier knows nothing, so that it follows a walk once, and not once
 /// for each way of counting.
 #[derive(Clone, Copy)]

@@ -86,7 +86,7 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     if tag::state(request_tag) == tag::FRESH {
         return SERVE;
     }
-    let removed = server.flags.load() & (Server::REMOVED | Server::IN_USE) != Server::IN_USE;
+    let removed = !Server::is_there(server.flags.load());
     if removed || direction == Direction::Input && flow.opens() {
         match fate::of(tables, server, removed, flow, direction, &slot.head) {
             Fate::Stays => {}
