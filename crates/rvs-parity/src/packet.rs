@@ -8,6 +8,8 @@ use crate::place::{LAN_MAC, Mac, TUNNEL_END, TUNNEL_MAC, WAN_MAC, mac_of};
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SCTP: u8 = 132;
+/// IPv6's fragment header.
+const FRAGMENT: u8 = 44;
 
 /// What follows the IP header.
 #[derive(Clone, Debug)]
@@ -290,18 +292,28 @@ impl Packet {
     }
 }
 
-/// IPv4 fragments.
+/// Fragments.
 impl Packet {
-    /// This IPv4 packet in fragments that begin at these offsets of its payload (multiples of eight), in this order.
+    /// This packet in fragments that begin at these offsets of its payload (multiples of eight), in this order.
     fn fragments(&self, offsets: &[usize]) -> Vec<Vec<u8>> {
         let whole = self.ip();
-        let (header, body) = whole.split_at(20);
+        let (header, body) = whole.split_at(if self.source.is_ipv4() { 20 } else { 40 });
         let mut sorted = offsets.to_vec();
         sorted.sort_unstable();
         let piece = |offset: &usize| {
             let end = sorted.iter().find(|next| *next > offset).copied();
             let mut packet = header.to_vec();
             let piece = &body[*offset..end.unwrap_or(body.len())];
+            if self.source.is_ipv6() {
+                // The next header becomes the fragment header's (RFC 8200 section 4.5).
+                let next = std::mem::replace(&mut packet[6], FRAGMENT);
+                packet[4..6].copy_from_slice(&(piece.len() as u16 + 8).to_be_bytes());
+                packet.extend([next, 0]);
+                packet.extend((*offset as u16 | u16::from(end.is_some())).to_be_bytes());
+                packet.extend(u32::from(self.id).to_be_bytes());
+                packet.extend(piece);
+                return packet;
+            }
             let more = if end.is_some() { 0x2000 } else { 0 };
             packet[2..4].copy_from_slice(&(piece.len() as u16 + 20).to_be_bytes());
             packet[6..8].copy_from_slice(&(more | (offset / 8) as u16).to_be_bytes());

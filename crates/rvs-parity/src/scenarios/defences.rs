@@ -32,6 +32,14 @@ pub(crate) fn all() -> Vec<Scenario> {
             drop_entry,
         )
         .knobs(&[("drop_entry", "3")]),
+        Scenario::new(
+            "drop_entry-auto",
+            "half-open connections are dropped while memory is short",
+            drop_entry,
+        )
+        .knobs(&[("amemthresh", "1000000000"), ("drop_entry", "1")]),
+        Scenario::new("drop_entry-ample", "and none while it is not", drop_none)
+            .knobs(&[("amemthresh", "1"), ("drop_entry", "1")]),
         Scenario::new("secure_tcp-nat", "TCP's cautious states, NAT", states::nat)
             .knobs(&[("secure_tcp", "3")]),
         Scenario::new(
@@ -41,6 +49,18 @@ pub(crate) fn all() -> Vec<Scenario> {
         )
         .knobs(&[("secure_tcp", "3")])
         .short(),
+        Scenario::new(
+            "secure_tcp-auto",
+            "TCP's cautious states while memory is short",
+            cautious_direct,
+        )
+        .knobs(&[("amemthresh", "1000000000"), ("secure_tcp", "1")]),
+        Scenario::new(
+            "secure_tcp-ample",
+            "TCP's usual states while it is not",
+            cautious_direct,
+        )
+        .knobs(&[("amemthresh", "1"), ("secure_tcp", "1")]),
     ]
 }
 
@@ -63,6 +83,24 @@ fn short_of_memory(stage: &mut Stage<'_>) -> Result<()> {
         .map(|n| Packet::tcp(at(client(2), 4000 + n), at(vip(100), 80), "S"))
         .collect();
     stage.shares("newcomers", &packets, 0)?;
+    Ok(())
+}
+
+/// Whether memory is short is asked once a second.
+fn cautious_direct(stage: &mut Stage<'_>) -> Result<()> {
+    stage.sleep(Duration::from_secs(3));
+    states::direct(stage)
+}
+
+fn drop_none(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-g", &[1]))?;
+    stage.sleep(Duration::from_secs(3));
+    let packets: Vec<_> = (0..250)
+        .map(|n| Packet::tcp(at(client(2), 4000 + n), at(vip(100), 80), "S"))
+        .collect();
+    stage.shares("half-open", &packets, 0)?;
+    stage.sleep(Duration::from_secs(5));
+    stage.count("left after five seconds", 0)?;
     Ok(())
 }
 

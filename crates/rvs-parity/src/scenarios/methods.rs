@@ -81,6 +81,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "fragments in both directions, NAT and direct",
             fragments,
         ),
+        Scenario::new("fragments-ipv6", "the same over IPv6", fragments6),
     ]
 }
 
@@ -325,6 +326,7 @@ fn gue(stage: &mut Stage<'_>) -> Result<()> {
 -A -u [2001:db8::100]:53 -s rr
 -a -u [2001:db8::100]:53 -r [2001:db8:1::21]:53 -i --tun-type gue --tun-port 6080
 -a -u [2001:db8::100]:53 -r [2001:db8:1::22]:53 -i --tun-type gue --tun-port 6080 --tun-csum
+-a -u [2001:db8::100]:53 -r [2001:db8:1::23]:53 -i --tun-type gue --tun-port 6080 --tun-remcsum
 ",
     )?;
     tunnelled(stage)
@@ -354,7 +356,7 @@ fn tunnelled(stage: &mut Stage<'_>) -> Result<()> {
         )?;
         stage.client("too large", &Packet::tcp(from, to, "PA").sized(1500))?;
     }
-    for port in 4001..4003 {
+    for port in 4001..4004 {
         stage.client(
             "IPv6",
             &Packet::udp(at(client6(2), port), at(vip6(100), 53)),
@@ -515,6 +517,28 @@ fn fragments(stage: &mut Stage<'_>) -> Result<()> {
     let answer = Packet::udp(at("10.1.0.21".parse()?, 53), at(client(2), 4001))
         .sized(1400)
         .may_fragment();
+    stage.frames(
+        "answer",
+        Side::Servers,
+        &answer.server_fragments(&[0, 600, 1000]),
+    )?;
+    stage.connections("at the end")?;
+    Ok(())
+}
+
+fn fragments6(stage: &mut Stage<'_>) -> Result<()> {
+    use crate::describe::Side;
+    stage.patience(std::time::Duration::from_secs(3));
+    stage.setup(&service("-u [2001:db8::100]:53", "rr", "-m", &[1]))?;
+    stage.setup(&service("-u [2001:db8::101]:53", "rr", "-g", &[1]))?;
+    for n in [100, 101] {
+        let whole = Packet::udp(at(client6(2), 4001), at(vip6(n), 53)).sized(1400);
+        let pieces = whole.client_fragments(&[0, 600, 1000]);
+        stage.frames(&format!("{n} in order"), Side::Clients, &pieces)?;
+        let pieces = whole.clone().id(7).client_fragments(&[600, 1000, 0]);
+        stage.frames(&format!("{n} first comes last"), Side::Clients, &pieces)?;
+    }
+    let answer = Packet::udp(at("2001:db8:1::21".parse()?, 53), at(client6(2), 4001)).sized(1400);
     stage.frames(
         "answer",
         Side::Servers,

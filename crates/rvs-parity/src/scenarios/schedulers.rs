@@ -74,6 +74,12 @@ pub(crate) fn all() -> Vec<Scenario> {
             by_destination(stage, "lblcr")
         })
         .marks(NET),
+        Scenario::new(
+            "locality-ipv6",
+            "lblc and lblcr, by firewall marks, IPv6",
+            locality6,
+        )
+        .marks(&[("2001:db8::100/125", 9), ("2001:db8::108/127", 10)]),
         Scenario::new("scheduler-change", "a service's scheduler changes", change),
         Scenario::new("no-server", "no server, or all of weight 0", no_server).short(),
     ]
@@ -236,6 +242,32 @@ fn by_destination(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
     stage.choices("without 22", &round(1))?;
     stage.setup("-a -f 9 -r 10.1.0.24 -g -w 9")?;
     stage.choices("one more", &round(2))?;
+    stage.admin("-Ln")?;
+    Ok(())
+}
+
+fn locality6(stage: &mut Stage<'_>) -> Result<()> {
+    for (mark, scheduler, vips) in [(9, "lblc", 100..108), (10, "lblcr", 108..110)] {
+        let servers = (21..24).zip([2, 3, 1]);
+        let servers: String = servers
+            .map(|(n, weight)| format!("-a -f {mark} -6 -r [2001:db8:1::{n}]:0 -g -w {weight}\n"))
+            .collect();
+        stage.setup(&format!("-A -f {mark} -6 -s {scheduler}\n{servers}"))?;
+        let round = |round: u16| -> Vec<Packet> {
+            (0..40_u16)
+                .zip(vips.clone().cycle())
+                .map(|(n, vip)| {
+                    let from = at(client6(2), 5000 + round * 100 + n);
+                    Packet::tcp(from, at(vip6(vip), 80), "S")
+                })
+                .collect()
+        };
+        stage.choices(&format!("{scheduler}, at first"), &round(0))?;
+        stage.setup(&format!("-e -f {mark} -6 -r [2001:db8:1::22]:0 -g -w 0"))?;
+        stage.choices(&format!("{scheduler}, without 22"), &round(1))?;
+        stage.setup(&format!("-a -f {mark} -6 -r [2001:db8:1::24]:0 -g -w 9"))?;
+        stage.choices(&format!("{scheduler}, one more"), &round(2))?;
+    }
     stage.admin("-Ln")?;
     Ok(())
 }
