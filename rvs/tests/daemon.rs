@@ -21,7 +21,7 @@ method = "nat"
 servers = ["10.0.0.21", { address = "10.0.0.22", weight = 2 }]
 "#;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A host with an interface, on which nothing runs.
 fn host(lab: &Lab) -> Outcome<Host> {

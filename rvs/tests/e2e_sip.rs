@@ -4,13 +4,14 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use common::{Cluster, Forward, Outcome};
 use rvs_config::Method;
-use rvs_lab::{SipServer, Topology, wait_until};
+use rvs_lab::{Family, SipServer, Topology, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Every message is scheduled for itself.
 const ONCE: u16 = 5060;
 /// Connections.
@@ -56,10 +57,14 @@ fn ask(
     header: &str,
     call: &str,
 ) -> Outcome<String> {
+    static PORT: AtomicU16 = AtomicU16::new(20_000);
+    let family = if at.is_ipv4() { Family::V4 } else { Family::V6 };
+    let port = PORT.fetch_add(1, Ordering::Relaxed);
+    let source = SocketAddr::new(Topology::client_address(family), port);
     let answer = cluster
         .net
         .client
-        .sip_request(None, at, method, header, call, PATIENCE)
+        .sip_request(Some(source), at, method, header, call, PATIENCE)
         .map_err(|error| format!("{method} {call} at {at}: {error}"))?;
     assert_eq!(answer.status, 200);
     Ok(answer.server)
@@ -196,13 +201,13 @@ fn a_server_behind_nat_calls() -> Outcome {
 #[test]
 fn calls_end() -> Outcome {
     let forward = Forward::all()[0];
-    let service = services().replace("timeout = 600", "timeout = 1");
+    let service = services().replace("timeout = 600", "timeout = 5");
     let cluster = Cluster::new("", &service)?;
     let _running = serve(&cluster)?;
     ask(&cluster, forward.at(ONCE), "OPTIONS", FULL, "short@example")?;
     let listed = || cluster.director.rvs("ipvsadm -Lnc --persistent-conn");
     assert!(listed()?.contains("short@example"));
-    wait_until("the call's end", PATIENCE, || {
+    wait_until("the call's end", 4 * PATIENCE, || {
         listed().is_ok_and(|text| !text.contains("UDP"))
     })?;
     // The same call is a new one.

@@ -17,7 +17,8 @@ fn patience() -> Duration {
 /// Every method and family carries TCP, UDP and a transfer each way; the connections outlive the daemon.
 #[test]
 fn everything_in_short() -> Outcome {
-    let mut cluster = Cluster::full("connections = \"4Ki\"\nconnections_v6 = \"4Ki\"")?;
+    let mut cluster =
+        Cluster::full("connections = \"4Ki\"\nconnections_v6 = \"4Ki\"\ntimeouts.udp = \"10m\"")?;
     let client = &cluster.net.client;
     let mut open = Vec::new();
     for forward in Forward::all() {

@@ -70,7 +70,7 @@ fn many(dataplane: &mut Dataplane) -> Outcome {
             .add_service(&service(SERVICES)?, Origin::Runtime)
             .is_err()
     );
-    grows_not("adding a service", took[1], took[took.len() - 1]);
+    grows_not("adding a service", &took[1..5], &took[took.len() - 4..]);
 
     // Another server for each, and away with it: among all, and later among few.
     let mut changes = |numbers: std::ops::Range<u32>| {
@@ -88,7 +88,10 @@ fn many(dataplane: &mut Dataplane) -> Outcome {
             Ok(())
         })
     };
-    let among_all = changes(0..SOME)?;
+    let mut among_all = Vec::new();
+    for _ in 0..4 {
+        among_all.push(changes(0..SOME)?);
+    }
     dataplane.publish_all();
 
     let mut took = Vec::new();
@@ -99,36 +102,41 @@ fn many(dataplane: &mut Dataplane) -> Outcome {
         })?);
     }
     eprintln!("removed: {took:?}");
-    grows_not("removing a service", took[took.len() - 1], took[0]);
-    let among_few = time(0..SOME, |number| {
-        let extra: SocketAddr = ([10, 2, 0, 2], 1024 + number as u16).into();
-        let extra = Server::new(extra.ip(), extra.port(), Method::Nat, Weight::default())?;
-        dataplane.add_server(&key(number), &extra, Origin::Runtime)?;
-        dataplane.publish_due();
-        dataplane.remove_server(&key(number), extra.socket_addr())?;
-        dataplane.publish_due();
-        Ok(())
-    })?;
+    grows_not("removing a service", &took[took.len() - 4..], &took[..4]);
+    let mut among_few = || {
+        time(0..SOME, |number| {
+            let extra: SocketAddr = ([10, 2, 0, 2], 1024 + number as u16).into();
+            let extra = Server::new(extra.ip(), extra.port(), Method::Nat, Weight::default())?;
+            dataplane.add_server(&key(number), &extra, Origin::Runtime)?;
+            dataplane.publish_due();
+            dataplane.remove_server(&key(number), extra.socket_addr())?;
+            dataplane.publish_due();
+            Ok(())
+        })
+    };
+    let among_few = [among_few()?, among_few()?, among_few()?, among_few()?];
     eprintln!("servers changed: {among_all:?} among all, {among_few:?} among few");
-    grows_not("changing a list", among_few, among_all);
+    grows_not("changing a list", &among_few, &among_all);
     Ok(())
 }
 
+/// The processor time that it takes.
 fn time(
     numbers: impl Iterator<Item = u32>,
     mut each: impl FnMut(u32) -> Outcome,
 ) -> Outcome<Duration> {
-    let begin = Instant::now();
+    let begin = rvs_lab::processor_time();
     for number in numbers {
         each(number)?;
     }
-    Ok(begin.elapsed())
+    Ok(rvs_lab::processor_time() - begin)
 }
 
-/// What walks through all services would take sixteen times as long.
-fn grows_not(what: &str, among_few: Duration, among_all: Duration) {
+/// What walks through all services would take sixteen times as long, every time.
+fn grows_not(what: &str, among_few: &[Duration], among_all: &[Duration]) {
+    let (least_among_all, least_among_few) = (among_all.iter().min(), among_few.iter().min());
     assert!(
-        among_all < among_few * 4,
+        least_among_all < least_among_few.map(|least| *least * 4).as_ref(),
         "{what}: {among_all:?} among all, {among_few:?} among few"
     );
 }

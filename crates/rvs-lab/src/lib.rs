@@ -60,4 +60,4 @@ pub use sctp::{SctpConnection, SctpEcho};
 pub use sip::{SipAnswer, SipServer};
 pub use topology::{Family, MAX_REAL_SERVERS, Topology, Vip};
 pub use vsftpd::Vsftpd;
-pub use wait::wait_until;
+pub use wait::{processor_time, wait_until};

@@ -4,6 +4,12 @@
 use crate::error::{LabError, Result};
 use std::time::{Duration, Instant};
 
+/// What the calling thread has had of the processors: the cost of its work, whatever else the machine does.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 const STEP: Duration = Duration::from_millis(10);
 
 /// Tries the condition until it holds; an error naming `what` when the time is over.

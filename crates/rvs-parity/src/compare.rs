@@ -86,7 +86,8 @@ fn is_same(kernel: &Value, rvs: &Value) -> bool {
                     .zip(right)
                     .all(|(left, right): (&Connection, _)| {
                         left.what == right.what
-                            && left.timeout.abs_diff(right.timeout) <= TIMEOUT_SLACK
+                            && left.timeout.abs_diff(right.timeout)
+                                <= TIMEOUT_SLACK + left.unsure + right.unsure
                     })
         }
         (
@@ -157,7 +158,11 @@ mod tests {
         let what = "TCP ESTABLISHED".to_owned();
         Note {
             step: "connections".to_owned(),
-            value: Value::Connections(vec![Connection { what, timeout }]),
+            value: Value::Connections(vec![Connection {
+                what,
+                timeout,
+                unsure: 0,
+            }]),
         }
     }
 

@@ -116,7 +116,7 @@ pub(crate) enum Value {
     Lines(Vec<String>),
     /// Packets that came out, in words: equal.
     Packets(Vec<String>),
-    /// Connections: equal but for the time-outs, which may differ by [`TIMEOUT_SLACK`].
+    /// Connections: equal but for the time-outs, which may differ by [`TIMEOUT_SLACK`] and by what is unsure of them.
     Connections(Vec<Connection>),
     /// How often something was chosen: as often, give or take `slack`.
     Shares {
@@ -144,6 +144,8 @@ pub(crate) struct Connection {
     pub(crate) what: String,
     /// The time left in seconds and what had passed since its last packet.
     pub(crate) timeout: u64,
+    /// Seconds that the command took which said it: any of them may have passed since it looked.
+    pub(crate) unsure: u64,
 }
 
 impl fmt::Display for Connection {

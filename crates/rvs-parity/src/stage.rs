@@ -118,10 +118,13 @@ impl<'a> Stage<'a> {
     }
 
     fn entries(&mut self) -> Result<Vec<Connection>> {
+        let start = Instant::now();
         let said = ipvsadm(self.director, "-Lnc --persistent-conn", "")?;
+        let took = start.elapsed().as_secs();
         let mut connections: Vec<_> = said.stdout.lines().skip(2).filter_map(entry).collect();
         for connection in &mut connections {
             connection.timeout += self.idle(&connection.what);
+            connection.unsure = took;
         }
         connections.sort();
         Ok(connections)
@@ -370,6 +373,7 @@ fn entry(line: &str) -> Option<Connection> {
     Some(Connection {
         what: format!("{protocol} {}", rest.join(" ")),
         timeout,
+        unsure: 0,
     })
 }
 

@@ -82,7 +82,7 @@ impl Director {
         let mut child = self.spawn()?;
         // `ready` is the last word of a start, and the API answers by then.
         let log = child.log().to_owned();
-        let limit = Duration::from_secs(if in_guest() { 120 } else { 20 });
+        let limit = Duration::from_secs(if in_guest() { 120 } else { 60 });
         child.wait_ready("ready", limit, || {
             fs::read_to_string(&log).is_ok_and(|log| log.lines().any(|l| l.ends_with(" ready")))
         })?;

@@ -27,7 +27,7 @@ pub(crate) fn fragments(
     let mut link = Vec::new();
     // A datagram of one fragment makes the client learn its router's link address.
     client.ping(to.ip())?;
-    link.extend(router_mac(client, way.family)?);
+    link.extend(router_mac(client, way.at(0).ip())?);
     link.extend(client.mac("eth0")?);
     let bytes = part;
     let count = udp.len().div_ceil(part);
@@ -66,15 +66,11 @@ pub(crate) fn fragments(
         .collect())
 }
 
-fn router_mac(client: &Host, family: Family) -> Outcome<Vec<u8>> {
-    let words: &[&str] = match family {
-        Family::V4 => &["ip", "-4", "neigh", "show", "dev", "eth0"],
-        Family::V6 => &["ip", "-6", "neigh", "show", "dev", "eth0"],
-    };
-    let neighbours = client.run(words)?;
+/// The link address that the client knows for `vip`, which it has asked before.
+fn router_mac(client: &Host, vip: IpAddr) -> Outcome<Vec<u8>> {
+    let neighbours = client.run(&["ip", "neigh", "show", "to", &vip.to_string(), "dev", "eth0"])?;
     let text = neighbours
         .lines()
-        .filter(|line| !line.starts_with("fe80"))
         .find_map(|line| line.split("lladdr ").nth(1)?.split(' ').next())
         .ok_or_else(|| format!("no router in {neighbours:?}"))?;
     Ok(text

@@ -98,7 +98,7 @@ fn too_large(stage: &mut Stage<'_>) -> Result<()> {
 /// NAT and direct routing over a link that takes less than the clients' does.
 fn narrow(stage: &mut Stage<'_>) -> Result<()> {
     stage.detail(Detail::Brief);
-    stage.patience(std::time::Duration::from_millis(300));
+    stage.patience(std::time::Duration::from_secs(1));
     stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1]))?;
     stage.setup(&service("-u 10.0.0.100:53", "rr", "-m", &[1]))?;
     stage.setup(&service("-u 10.0.0.101:53", "rr", "-g", &[1]))?;

@@ -136,7 +136,7 @@ fn schedule_icmp(stage: &mut Stage<'_>) -> Result<()> {
 
 fn unwrapped(stage: &mut Stage<'_>) -> Result<()> {
     // The host puts off what it unwraps.
-    stage.patience(std::time::Duration::from_millis(300));
+    stage.patience(std::time::Duration::from_secs(1));
     stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1]))?;
     stage.setup(&service("-u 10.0.0.100:53", "rr", "-g", &[1]))?;
     let tcp = |port, flags| Packet::tcp(at(client(2), port), at(vip(100), 80), flags);
@@ -159,7 +159,7 @@ fn unwrapped(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn pmtu_disc(stage: &mut Stage<'_>) -> Result<()> {
-    stage.patience(std::time::Duration::from_millis(200));
+    stage.patience(std::time::Duration::from_secs(1));
     stage.setup(&service("-u 10.0.0.100:53", "rr", "-i", &[1]))?;
     let packet = Packet::udp(at(client(2), 4001), at(vip(100), 53));
     stage.client("small", &packet)?;
