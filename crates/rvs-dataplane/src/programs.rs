@@ -33,20 +33,35 @@ pub(crate) fn clock(object: &Ebpf) -> Result<ClockReading, OpenError> {
     run(object, CLOCK, ClockReading::default())
 }
 
-/// How many ticks a second has: `CONFIG_HZ`, which the kernel does not tell, measured.
+/// How many ticks a second has: `CONFIG_HZ`, which the kernel does not tell, measured until two measurements in a row
+/// agree: in a virtual machine whose processor is taken away for some milliseconds, ticks lag behind time, and a wrong
+/// number would make every time-out wrong for as long as the director runs.
 pub(crate) fn ticks_per_second(object: &Ebpf) -> Result<u32, OpenError> {
+    const TRIES: u32 = 20;
+    let (mut before, mut last) = (clock(object)?, None);
+    for _ in 0..TRIES {
+        thread::sleep(Duration::from_millis(60));
+        let now = clock(object)?;
+        let measured = rate(&before, &now);
+        if last == Some(measured) {
+            break;
+        }
+        (before, last) = (now, Some(measured));
+    }
+    Ok(last.unwrap_or(1))
+}
+
+/// The ticks in a second by two readings: the nearest number that kernels are built with.
+fn rate(before: &ClockReading, now: &ClockReading) -> u32 {
     const KNOWN: [u32; 6] = [100, 250, 300, 512, 1000, 1024];
-    let first = clock(object)?;
-    thread::sleep(Duration::from_millis(60));
-    let second = clock(object)?;
-    let nanoseconds = second.monotonic.saturating_sub(first.monotonic).max(1);
-    let ticks = u64::from(second.tick.wrapping_sub(first.tick));
+    let nanoseconds = now.monotonic.saturating_sub(before.monotonic).max(1);
+    let ticks = u64::from(now.tick.wrapping_sub(before.tick));
     let measured = (ticks * 1_000_000_000 / nanoseconds) as u32;
-    Ok(KNOWN
+    KNOWN
         .into_iter()
         .min_by_key(|known| known.abs_diff(measured))
         .unwrap_or(measured)
-        .max(1))
+        .max(1)
 }
 
 fn run<T: Request>(object: &Ebpf, name: &'static str, request: T) -> Result<T, OpenError> {
