@@ -119,13 +119,19 @@ pub(crate) enum Ask {
         #[arg(long)]
         follow: bool,
     },
-    /// The time-outs, or set some until the next reload
+    /// Take new connections, or only serve those there are
+    Scheduling {
+        /// On or off
+        #[arg(value_name = "STATE")]
+        state: Switch,
+    },
+    /// The time-outs, or set some until the next reload or start
     Timeouts {
         /// Like tcp.established=1h
         #[arg(value_name = "NAME=TIME", value_parser = setting)]
         settings: Vec<(String, String)>,
     },
-    /// The knobs, or turn some until the next reload
+    /// The knobs, or turn some until the next reload or start
     Knobs {
         /// Like drop_entry=1, or drop_entry=default
         #[arg(value_name = "NAME=VALUE", value_parser = setting)]
@@ -150,6 +156,13 @@ pub(crate) enum Ask {
         #[arg(long)]
         stop_forwarding: bool,
     },
+}
+
+/// A switch's states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Subcommand)]
@@ -220,16 +233,16 @@ pub(crate) struct ServiceOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct ServerOptions {
     /// Its share; 0 for no new connections
-    #[arg(long, short)]
+    #[arg(long, short, allow_negative_numbers = true)]
     pub(crate) weight: Option<Weight>,
     /// For the method tunnel: ipip, gue:PORT, gue:PORT:csum, gue:PORT:remcsum, gre or gre:csum
     #[arg(long)]
     pub(crate) tunnel: Option<Tunnel>,
     /// With so many connections it takes no more; 0 for no limit
-    #[arg(long, short = 'x', value_name = "NUMBER")]
+    #[arg(long, short = 'x', value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(rvs_config::Thresholds::MAX)))]
     pub(crate) upper_threshold: Option<u32>,
     /// With fewer connections it takes them again; 0 for three quarters of the upper threshold
-    #[arg(long, short = 'y', value_name = "NUMBER")]
+    #[arg(long, short = 'y', value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(rvs_config::Thresholds::MAX)))]
     pub(crate) lower_threshold: Option<u32>,
 }
 

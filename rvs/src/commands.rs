@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::cli::{Ask, Server, Service};
+use crate::cli::{Ask, Server, Service, Switch};
 use crate::selection::Selection;
 use crate::settings;
 use crate::show::{self, Form};
@@ -129,6 +129,13 @@ async fn answer(
         Ask::Knobs { settings } => {
             let body = (!settings.is_empty()).then(|| settings::knobs_patch(settings));
             set_or_view(client, "/v1/knobs", body, form, out, show::knobs).await
+        }
+        Ask::Scheduling { state } => {
+            let body = json!(wire::Scheduling {
+                on: *state == Switch::On,
+            });
+            let path = "/v1/scheduling".to_owned();
+            change(client, (Method::PUT, path, Some(body)), form, out).await
         }
         Ask::Reload => {
             let reply = client.call(Method::POST, "/v1/reload", None::<&()>).await?;

@@ -53,7 +53,7 @@ pub(crate) fn status(status: &Status) -> String {
         "Scheduling",
         match status.scheduling {
             true => "on".to_owned(),
-            false => "off: inactive here".to_owned(),
+            false => "off: no new connections are taken (rvs scheduling on)".to_owned(),
         },
     );
     let defences = &status.defences;

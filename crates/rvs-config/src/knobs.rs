@@ -14,18 +14,30 @@ use crate::timeouts::as_text;
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the names are IPVS's")]
 pub struct Knobs {
+    #[serde(deserialize_with = "switch")]
     pub expire_nodest_conn: bool,
+    #[serde(deserialize_with = "switch")]
     pub expire_quiescent_template: bool,
     pub conn_reuse_mode: ReuseMode,
+    #[serde(deserialize_with = "switch")]
     pub sloppy_tcp: bool,
+    #[serde(deserialize_with = "switch")]
     pub sloppy_sctp: bool,
+    #[serde(deserialize_with = "switch")]
     pub schedule_icmp: bool,
+    #[serde(deserialize_with = "switch")]
     pub nat_icmp_send: bool,
+    #[serde(deserialize_with = "switch")]
     pub snat_reroute: bool,
+    #[serde(deserialize_with = "switch")]
     pub pmtu_disc: bool,
+    #[serde(deserialize_with = "switch")]
     pub ignore_tunneled: bool,
+    #[serde(deserialize_with = "switch")]
     pub cache_bypass: bool,
+    #[serde(deserialize_with = "switch")]
     pub backup_only: bool,
+    #[serde(deserialize_with = "switch")]
     pub run_estimation: bool,
     pub drop_entry: Defence,
     pub drop_packet: Defence,
@@ -40,6 +52,27 @@ pub struct Knobs {
     /// Not a sysctl but an option of the kernel's build: the entries of a Maglev table.
     pub mh_table_size: MaglevSize,
 }
+
+/// A switch: true or false, or a sysctl's 1 or 0.
+fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Word {
+        Truth(bool),
+        Number(i64),
+        Text(String),
+    }
+    match Word::deserialize(deserializer)? {
+        Word::Truth(on) => Ok(on),
+        Word::Number(number @ (0 | 1)) => Ok(number == 1),
+        Word::Number(other) => Err(de::Error::custom(format_args!("{other} is not {SWITCHES}"))),
+        Word::Text(other) => Err(de::Error::custom(format_args!(
+            "{other:?} is not {SWITCHES}"
+        ))),
+    }
+}
+
+const SWITCHES: &str = "a switch: true, false, 1 or 0";
 
 impl Knobs {
     /// RVS's defaults, or IPVS's to the letter.
@@ -228,7 +261,7 @@ serde_as_number!(ReuseMode, Defence, MaglevSize);
 pub(crate) fn absent(name: &str) -> Option<&'static str> {
     Some(match name {
         "conntrack" => "connections through the director never enter netfilter's tracking",
-        "debug_level" => "the daemon's log has levels (RUST_LOG), and packets have counters",
+        "debug_level" => "the daemon's log has levels (RVS_LOG), and packets have counters",
         "est_cpulist" | "est_nice" => "the daemon estimates rates; no kernel thread does",
         "conn_lfactor" | "svc_lfactor" | "conn_max" => {
             "the connection table's size is connections and connections_v6"

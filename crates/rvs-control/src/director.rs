@@ -603,6 +603,7 @@ fn fixed_setting(old: &rvs_config::Director, new: &rvs_config::Director) -> Opti
         ("attach", old.attach == new.attach),
         ("connections", old.connections == new.connections),
         ("connections_v6", old.connections_v6 == new.connections_v6),
+        ("local_clients", old.local_clients == new.local_clients),
         ("socket", old.socket == new.socket),
         ("bpffs", old.bpffs == new.bpffs),
     ]

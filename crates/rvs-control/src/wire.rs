@@ -231,8 +231,17 @@ impl ServiceChange {
         ServiceChange(all)
     }
 
-    /// The options after the change. A new scheduler begins without flags, unless the change names some.
-    pub fn apply(self, options: &ServiceOptions) -> Result<ServiceOptions, serde_json::Error> {
+    /// The options after the change. A new scheduler begins without flags, unless the change names some. Taking a part
+    /// of persistence away from a service that has none changes nothing.
+    pub fn apply(mut self, options: &ServiceOptions) -> Result<ServiceOptions, serde_json::Error> {
+        let only_takes_away = |change: &Value| {
+            change
+                .as_object()
+                .is_some_and(|fields| !fields.is_empty() && fields.values().all(Value::is_null))
+        };
+        if options.persistence.is_none() && self.0.get("persistence").is_some_and(only_takes_away) {
+            self.0.remove("persistence");
+        }
         let mut document = serde_json::to_value(options)?;
         let scheduler = document.get("scheduler").cloned();
         let names_flags = self.0.contains_key("scheduler_flags");
@@ -243,7 +252,7 @@ impl ServiceChange {
         {
             fields.remove("scheduler_flags");
         }
-        serde_json::from_value(document)
+        read(document)
     }
 }
 
@@ -277,7 +286,19 @@ pub fn patched<T: Serialize + serde::de::DeserializeOwned>(
     fill(&mut change, &serde_json::to_value(defaults)?);
     let mut document = serde_json::to_value(document)?;
     merge(&mut document, change);
-    serde_json::from_value(document)
+    read(document)
+}
+
+/// What the document says; an error names the field that is wrong.
+fn read<T: serde::de::DeserializeOwned>(document: Value) -> Result<T, serde_json::Error> {
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        match path.as_str() {
+            // The whole.
+            "." => error.into_inner(),
+            path => serde::de::Error::custom(format_args!("{path}: {}", error.inner())),
+        }
+    })
 }
 
 /// Puts the defaults in the place of nulls.
@@ -589,6 +610,40 @@ mod tests {
             merge(&mut document, patch);
             assert_eq!(document, result);
         }
+    }
+
+    #[test]
+    fn taking_from_persistence_that_is_not_there_changes_nothing() {
+        let change = |text| ServiceChange(serde_json::from_value(text).expect("a change"));
+        let plain = ServiceOptions::default();
+        let parts = json!({"persistence": {"netmask": null, "engine": null}});
+        assert_eq!(change(parts).apply(&plain).ok(), Some(plain.clone()));
+        let whole = change(json!({"persistence": {}})).apply(&plain);
+        assert!(whole.is_ok_and(|options| options.persistence.is_some()));
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let knobs = Knobs::defaults(None);
+        for (change, message) in [
+            (
+                json!({"drop_entry": 4}),
+                "drop_entry: 4 is not one of 0, 1, 2, 3",
+            ),
+            (
+                json!({"sloppy_tcp": 2}),
+                "sloppy_tcp: 2 is not a switch: true, false, 1 or 0",
+            ),
+            (
+                json!({"sloppy_tcp": "on"}),
+                "sloppy_tcp: \"on\" is not a switch: true, false, 1 or 0",
+            ),
+        ] {
+            let error = patched(&knobs, &knobs, change).expect_err(message);
+            assert_eq!(error.to_string(), message);
+        }
+        let turned = patched(&knobs, &knobs, json!({"sloppy_tcp": 1, "pmtu_disc": 0}));
+        assert!(turned.is_ok_and(|turned| turned.sloppy_tcp && !turned.pmtu_disc));
     }
 
     #[test]

@@ -181,7 +181,10 @@ fn refusals_are_one_line() {
             "timeouts tcp.nosuch=5",
             "tcp has no state \"nosuch\" (known: none, established, syn_sent, syn_recv, fin_wait, time_wait, close, close_wait, last_ack, listen, synack)",
         ),
-        ("knobs drop_entry=4", "4 is not one of 0, 1, 2, 3"),
+        (
+            "knobs drop_entry=4",
+            "drop_entry: 4 is not one of 0, 1, 2, 3",
+        ),
         (
             "server drain web 10.1.0.99",
             "tcp://10.0.0.100:80 has no real server 10.1.0.99:80",
