@@ -155,6 +155,9 @@ pub(crate) enum Ask {
         /// Stop forwarding too, and forget all connections
         #[arg(long)]
         stop_forwarding: bool,
+        /// Go on forwarding, whatever the configuration's forwarding_on_stop says
+        #[arg(long, conflicts_with = "stop_forwarding")]
+        keep_forwarding: bool,
     },
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn run(command: &Ask, selection: &Selection, form: Form) -> anyhow::R
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = selection.client()?;
+    let client = selection.client();
     let mut out = io::stdout().lock();
     match runtime.block_on(answer(command, &client, form, &mut out)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -146,9 +146,13 @@ async fn answer(
             };
             print(&reply, form, out, text)
         }
-        Ask::Stop { stop_forwarding } => {
+        Ask::Stop {
+            stop_forwarding,
+            keep_forwarding,
+        } => {
+            let keep = keep_forwarding.then_some(wire::Forwarding::Keep);
             let stop = wire::Stop {
-                forwarding: stop_forwarding.then_some(wire::Forwarding::Stop),
+                forwarding: stop_forwarding.then_some(wire::Forwarding::Stop).or(keep),
             };
             let body = Some(json!(stop));
             change(

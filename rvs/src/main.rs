@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let result = match ipvsadm::Tool::of(Path::new(&program)) {
         Some(tool) => {
             let words: Vec<String> = words.map(lossy).collect();
-            ipvsadm_front_end(tool, &words, &selection::Selection::default())
+            ipvsadm_front_end(tool, &words, selection::Selection::default())
         }
         None => run(cli::Cli::parse()),
     };
@@ -48,28 +48,31 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
         instance: cli.global.instance,
         socket: cli.global.socket,
     };
+    let selection = || selection.or_environment();
     let form = match cli.global.json {
         true => show::Form::Json,
         false => show::Form::Text,
     };
     match cli.command {
-        cli::Command::Run(args) => daemon::run(args, &selection),
+        cli::Command::Run(args) => daemon::run(args, &selection()?),
         cli::Command::Check { file } => check::run(&file, form),
-        cli::Command::Ipvsadm(words) => front_end(ipvsadm::Tool::Ipvsadm, words, &selection),
-        cli::Command::IpvsadmSave(words) => front_end(ipvsadm::Tool::Save, words, &selection),
-        cli::Command::IpvsadmRestore(words) => front_end(ipvsadm::Tool::Restore, words, &selection),
+        cli::Command::Ipvsadm(words) => front_end(ipvsadm::Tool::Ipvsadm, words, selection()?),
+        cli::Command::IpvsadmSave(words) => front_end(ipvsadm::Tool::Save, words, selection()?),
+        cli::Command::IpvsadmRestore(words) => {
+            front_end(ipvsadm::Tool::Restore, words, selection()?)
+        }
         cli::Command::Realserver(args) => realserver::run(&args),
-        cli::Command::Doctor(args) => doctor::run(&args),
+        cli::Command::Doctor(args) => doctor::run(&args, &selection()?),
         cli::Command::Completions { shell } => completions::run(shell),
-        cli::Command::Top(args) => top::run(&args, &selection, form),
-        cli::Command::Ask(command) => commands::run(&command, &selection, form),
+        cli::Command::Top(args) => top::run(&args, &selection()?, form),
+        cli::Command::Ask(command) => commands::run(&command, &selection()?, form),
     }
 }
 
 fn front_end(
     tool: ipvsadm::Tool,
     cli::Words { words }: cli::Words,
-    selection: &selection::Selection,
+    selection: selection::Selection,
 ) -> anyhow::Result<ExitCode> {
     let words: Vec<String> = words.into_iter().map(lossy).collect();
     ipvsadm_front_end(tool, &words, selection)
@@ -78,9 +81,9 @@ fn front_end(
 fn ipvsadm_front_end(
     tool: ipvsadm::Tool,
     words: &[String],
-    selection: &selection::Selection,
+    selection: selection::Selection,
 ) -> anyhow::Result<ExitCode> {
-    let mut table = remote_table::RemoteTable::new(selection.client()?)?;
+    let mut table = remote_table::RemoteTable::new(selection.or_environment()?.client())?;
     let status = tool.run(
         words,
         &mut table,

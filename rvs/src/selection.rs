@@ -14,32 +14,38 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// A client of the director that is meant.
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+    /// The same with what the environment says where the command line says nothing.
+    pub(crate) fn or_environment(self) -> anyhow::Result<Selection> {
         let environment = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let (instance, socket) = (environment("RVS_INSTANCE"), environment("RVS_SOCKET"));
-        let instance = match instance {
-            Some(text) => Some(
-                text.to_string_lossy()
-                    .parse()
-                    .context("the environment variable RVS_INSTANCE")?,
-            ),
-            None => None,
-        };
-        Ok(Client::new(
-            self.socket(instance, socket.map(PathBuf::from)),
-        ))
+        let instance = environment("RVS_INSTANCE")
+            .map(|text| text.to_string_lossy().parse())
+            .transpose()
+            .context("the environment variable RVS_INSTANCE")?;
+        Ok(self.or(instance, environment("RVS_SOCKET").map(PathBuf::from)))
     }
 
-    /// An option goes before the environment, and a socket before an instance.
-    fn socket(&self, instance: Option<Name>, socket: Option<PathBuf>) -> PathBuf {
-        let of = |instance: &Name| Director::default_socket(instance);
+    /// An option goes before the environment, whose socket is another director's where an option says which instance.
+    fn or(self, instance: Option<Name>, socket: Option<PathBuf>) -> Selection {
+        let socket = socket.filter(|_| self.instance.is_none());
+        Selection {
+            instance: self.instance.or(instance),
+            socket: self.socket.or(socket),
+        }
+    }
+
+    /// A client of the director that is meant.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.place())
+    }
+
+    fn place(&self) -> PathBuf {
+        let of = |instance: Option<&Name>| match instance {
+            Some(instance) => Director::default_socket(instance),
+            None => Director::default_socket(&Name::default()),
+        };
         self.socket
             .clone()
-            .or_else(|| self.instance.as_ref().map(of))
-            .or(socket)
-            .or_else(|| instance.as_ref().map(of))
-            .unwrap_or_else(|| of(&Name::default()))
+            .unwrap_or_else(|| of(self.instance.as_ref()))
     }
 }
 
@@ -52,24 +58,22 @@ mod tests {
         let none = Selection::default();
         let two = || "two".parse::<Name>().ok();
         let path = || Some(PathBuf::from("/x"));
-        assert_eq!(
-            none.socket(None, None),
-            PathBuf::from("/run/rvs/default.sock")
-        );
-        assert_eq!(none.socket(two(), None), PathBuf::from("/run/rvs/two.sock"));
-        assert_eq!(none.socket(two(), path()), PathBuf::from("/x"));
+        let place = |selection: &Selection, instance, socket| {
+            let place = selection.clone().or(instance, socket).place();
+            place.to_string_lossy().into_owned()
+        };
+        assert_eq!(place(&none, None, None), "/run/rvs/default.sock");
+        assert_eq!(place(&none, two(), None), "/run/rvs/two.sock");
+        assert_eq!(place(&none, two(), path()), "/x");
         let instance = Selection {
             instance: two(),
             socket: None,
         };
-        assert_eq!(
-            instance.socket(None, path()),
-            PathBuf::from("/run/rvs/two.sock")
-        );
+        assert_eq!(place(&instance, None, path()), "/run/rvs/two.sock");
         let socket = Selection {
             instance: two(),
             socket: Some("/y".into()),
         };
-        assert_eq!(socket.socket(two(), path()), PathBuf::from("/y"));
+        assert_eq!(place(&socket, two(), path()), "/y");
     }
 }

@@ -44,6 +44,6 @@ pub use service::{MAX_SERVERS, Service, ServiceError};
 pub use service_key::{
     Family, Mark, Protocol, ServiceKey, ServiceKeyError, UnknownProtocol, VirtualAddress,
 };
-pub use services::{MAX_SERVICES, Services, ServicesError};
+pub use services::{MAX_RULES_IN_ALL, MAX_SERVERS_IN_ALL, MAX_SERVICES, Services, ServicesError};
 pub use timeouts::{OwnTimeouts, TimeoutError, Timeouts, Timer, parse_timeout, timeout_text};
 pub use tunnel::{GreChecksum, GueChecksum, Tunnel, TunnelError};

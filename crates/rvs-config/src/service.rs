@@ -50,6 +50,9 @@ impl Service {
         if length == 0 || length > 64 || name.chars().any(char::is_control) {
             return Err(ServiceError::Name(name.to_owned()));
         }
+        if name.parse::<ServiceKey>().is_ok() {
+            return Err(ServiceError::NameIsAddress(name.to_owned()));
+        }
         Ok(Service {
             name: Some(name.to_owned()),
             ..self
@@ -188,6 +191,9 @@ pub enum ServiceError {
     /// The name cannot be printed on a line of its own.
     #[error("the service name {0:?} is not 1 to 64 printable characters")]
     Name(String),
+    /// Commands would take the name for an address.
+    #[error("the service name {0:?} is an address of a service")]
+    NameIsAddress(String),
     /// The server is there already.
     #[error("the real server {server} is twice in {service}")]
     DuplicateServer {

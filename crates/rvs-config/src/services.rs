@@ -8,6 +8,11 @@ use crate::service_key::ServiceKey;
 /// How many services one director can have.
 pub const MAX_SERVICES: usize = 16384;
 
+/// How many real servers one director can have, over all its services.
+pub const MAX_SERVERS_IN_ALL: usize = 65_536;
+/// How many match rules one director can have, over all its services.
+pub const MAX_RULES_IN_ALL: usize = 1024;
+
 /// Virtual services in the order of their declaration, no two with the same key or the same name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Services {

@@ -48,6 +48,23 @@ pub enum GreChecksum {
     Csum,
 }
 
+impl Tunnel {
+    /// Bytes that its header takes beside the outer IP header.
+    pub const fn header(self) -> u32 {
+        match self {
+            Tunnel::Ipip => 0,
+            // UDP's header and GUE's.
+            Tunnel::Gue { .. } => 8 + 4,
+            Tunnel::Gre {
+                checksum: GreChecksum::None,
+            } => 4,
+            Tunnel::Gre {
+                checksum: GreChecksum::Csum,
+            } => 8,
+        }
+    }
+}
+
 impl fmt::Display for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -118,7 +118,7 @@ fn services(text: &mut Text, services: &[Service]) {
 
 fn servers(text: &mut Text, services: &[Service]) {
     type Gauge = (&'static str, &'static str, fn(&Server) -> u64);
-    let gauges: [Gauge; 3] = [
+    let gauges: [Gauge; 6] = [
         ("rvs_server_weight", "A real server's weight.", |server| {
             u64::from(server.weight.get())
         }),
@@ -131,6 +131,21 @@ fn servers(text: &mut Text, services: &[Service]) {
             "rvs_server_inactive_connections",
             "Connections that do not carry data, or no longer.",
             |server| u64::from(server.inactive),
+        ),
+        (
+            "rvs_server_persistent_connections",
+            "Persistence templates.",
+            |server| u64::from(server.persistent),
+        ),
+        (
+            "rvs_server_upper_threshold",
+            "With so many connections it takes no more; 0 for no limit.",
+            |server| u64::from(server.upper_threshold),
+        ),
+        (
+            "rvs_server_lower_threshold",
+            "With fewer connections it takes them again; 0 for three quarters of the upper threshold.",
+            |server| u64::from(server.lower_threshold),
         ),
     ];
     for (name, help, value) in gauges {

@@ -27,6 +27,7 @@ pub(crate) fn examine(facts: &Facts) -> Vec<Finding> {
     examine_forwarding(facts, &mut findings);
     examine_rp_filter(facts, &mut findings);
     servers::examine(facts, &mut findings);
+    examine_marks(facts, &mut findings);
     examine_netfilter(facts, &mut findings);
     findings
 }
@@ -52,8 +53,39 @@ impl Facts {
         servers
     }
 
+    /// What the largest tunnel to a server takes beside the outer IP header.
+    pub(super) fn tunnel_header(&self, address: IpAddr) -> u32 {
+        let servers = self.services.iter().flat_map(|service| service.servers());
+        servers
+            .filter(|server| server.address() == address && server.method() == Method::Tunnel)
+            .map(|server| server.tunnel().header())
+            .max()
+            .unwrap_or(0)
+    }
+
     fn serves(&self, family: Family) -> bool {
-        self.vips().iter().any(|vip| Family::of(*vip) == family)
+        self.services
+            .iter()
+            .any(|service| match service.key().family() {
+                rvs_config::Family::V4 => family == Family::V4,
+                rvs_config::Family::V6 => family == Family::V6,
+            })
+    }
+}
+
+/// Marks that netfilter sets come after the director: whoever comes from IPVS has them.
+fn examine_marks(facts: &Facts, findings: &mut Vec<Finding>) {
+    for service in &facts.services {
+        let key = service.key();
+        if key.address().is_none() && service.options().rules.is_empty() {
+            findings.push(Finding::warn(
+                "mark",
+                format!(
+                    "{key} has no match rule: a mark that iptables or nftables sets is not seen, since packets come to RVS first"
+                ),
+                "match = [\"tcp://ADDRESS:PORTS\"] in the service, unless something before RVS marks its packets",
+            ));
+        }
     }
 }
 

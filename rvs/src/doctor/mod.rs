@@ -25,6 +25,7 @@ use anyhow::Context as _;
 use rvs_config::{Config, Director, Method, Name};
 
 use crate::realserver;
+use crate::selection::Selection;
 
 /// Where configurations are unless told otherwise.
 const CONFIGURATIONS: &str = "/etc/rvs";
@@ -56,7 +57,7 @@ pub(crate) struct Args {
 }
 
 /// Does what the words say.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Args, selection: &Selection) -> anyhow::Result<ExitCode> {
     let findings = if args.realserver {
         realserver::examine(&realserver::Target::new(
             args.vips.clone(),
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             PathBuf::from(Director::DEFAULT_BPFFS),
         ))?
     } else {
-        examine::examine(&collect::collect(&configuration(args)?)?)
+        examine::examine(&collect::collect(&configuration(args, selection)?)?)
     };
     print(&Report::new(findings), args.json)
 }
@@ -91,11 +92,12 @@ pub(crate) fn print(report: &Report, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn configuration(args: &Args) -> anyhow::Result<Config> {
+fn configuration(args: &Args, selection: &Selection) -> anyhow::Result<Config> {
     let general = PathBuf::from(format!("{CONFIGURATIONS}/rvs.toml"));
     let own = args
         .instance
         .as_ref()
+        .or(selection.instance.as_ref())
         .map(|instance| PathBuf::from(format!("{CONFIGURATIONS}/{instance}.toml")))
         .filter(|path| path.exists());
     let path = args.config.clone().or(own).unwrap_or(general);

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, selection: &Selection, form: Form) -> anyhow::Res
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = selection.client()?;
+    let client = selection.client();
     let interval = Duration::from_secs(args.interval);
     let live =
         !args.once && form == Form::Text && io::stdout().is_terminal() && io::stdin().is_terminal();

@@ -18,7 +18,7 @@ use crate::persistence::{Persistence, PersistenceTimeout};
 use crate::scheduler::SchedulerFlags;
 use crate::service::{ServerAddress, ServerParts, Service};
 use crate::service_key::{Protocol, ServiceKey};
-use crate::services::Services;
+use crate::services::{MAX_RULES_IN_ALL, MAX_SERVERS_IN_ALL, Services};
 use crate::timeouts::{OwnTimeouts, Timeouts, Timer, parse_timeout};
 
 /// The longest path that a unix socket's address holds.
@@ -306,10 +306,35 @@ fn services(complaints: &mut Complaints, root: Table<'_>) -> Services {
         );
         return services;
     };
+    let (mut servers, mut rules) = (0, 0);
     for value in list.iter() {
         let Some((service, key_at, name_at)) = service(complaints, value) else {
             continue;
         };
+        for (sum, more, most, what) in [
+            (
+                &mut servers,
+                service.servers().len(),
+                MAX_SERVERS_IN_ALL,
+                "real servers",
+            ),
+            (
+                &mut rules,
+                service.options().rules.len(),
+                MAX_RULES_IN_ALL,
+                "match rules",
+            ),
+        ] {
+            let before = *sum;
+            *sum += more;
+            // Said once.
+            if before <= most && *sum > most {
+                complaints.add(
+                    key_at.clone(),
+                    format!("with {} there are more than {most} {what}", service.key()),
+                );
+            }
+        }
         if services.get(service.key()).is_some() {
             complaints.add(
                 key_at,

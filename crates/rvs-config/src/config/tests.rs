@@ -685,3 +685,32 @@ proptest! {
         let _ = Config::parse(&text, "f");
     }
 }
+
+#[test]
+fn sums_have_limits() {
+    let mut text = "[director]\ninterfaces = [\"eth0\"]\n".to_owned();
+    for mark in 1..=19 {
+        let rules: Vec<_> = (1..=64)
+            .map(|port| format!("\"tcp://10.0.{mark}.0/24:{port}\""))
+            .collect();
+        text += &format!(
+            "[[service]]\naddress = \"fwmark://{mark}\"\nmatch = [{}]\n",
+            rules.join(", ")
+        );
+    }
+    let error = Config::parse(&text, "f").expect_err("too many").to_string();
+    assert!(
+        error.ends_with("with fwmark://17 there are more than 1024 match rules"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_name_is_no_address() {
+    let text = "[director]\ninterfaces = [\"eth0\"]\n[[service]]\naddress = \"tcp://10.0.0.1:80\"\nname = \"tcp://10.0.0.2:80\"\n";
+    let error = Config::parse(text, "f").expect_err("a name").to_string();
+    assert!(
+        error.ends_with("the service name \"tcp://10.0.0.2:80\" is an address of a service"),
+        "{error}"
+    );
+}

@@ -120,7 +120,8 @@ fn examine_source(
 
 fn examine_mtu(facts: &Facts, server: IpAddr, hop: &Hop, findings: &mut Vec<Finding>) {
     let family = Family::of(server);
-    let inside = hop.mtu.saturating_sub(tunnel_header(family));
+    let header = tunnel_header(family) + facts.tunnel_header(server);
+    let inside = hop.mtu.saturating_sub(header);
     let device = facts.network.name(hop.ifindex);
     let arriving = facts
         .interfaces
@@ -134,10 +135,7 @@ fn examine_mtu(facts: &Facts, server: IpAddr, hop: &Hop, findings: &mut Vec<Find
         findings.push(Finding::fail(
             "mtu",
             format!("a tunnel to {server} leaves {inside} bytes, less than IPv6 needs"),
-            format!(
-                "ip link set {device} mtu {}",
-                LEAST_V6 + tunnel_header(family)
-            ),
+            format!("ip link set {device} mtu {}", LEAST_V6 + header),
         ));
     } else if inside < arriving {
         findings.push(Finding::warn(
@@ -147,7 +145,7 @@ fn examine_mtu(facts: &Facts, server: IpAddr, hop: &Hop, findings: &mut Vec<Find
             ),
             format!(
                 "ip link set {device} mtu {} where the network allows, or a smaller advmss on {server} (rvs realserver check)",
-                arriving + tunnel_header(family)
+                arriving + header
             ),
         ));
     }

@@ -613,6 +613,51 @@ fn tunnels_need_room() {
 }
 
 #[test]
+fn other_tunnels_need_more() {
+    for (tunnel, larger) in [("gue:6080", 1532), ("gre", 1524), ("gre:csum", 1528)] {
+        let mut facts = healthy();
+        let service = &facts.services[0];
+        let server = rvs_config::Server::new(
+            ip("10.9.0.21"),
+            80,
+            Method::Tunnel,
+            rvs_config::Weight::default(),
+        )
+        .and_then(|server| server.with_tunnel(tunnel.parse().expect(tunnel)))
+        .expect(tunnel);
+        let key = "tcp://10.0.0.109:80".parse().expect("a key");
+        let another = Service::new(key, service.options().clone())
+            .and_then(|service| service.with_servers([server]))
+            .expect("a service");
+        facts.services.push(another);
+        way(&mut facts, "10.9.0.21").mtu = larger - 1;
+        let complaints = complaints(&facts);
+        let command = format!("ip link set eth0 mtu {larger}");
+        assert!(
+            complaints
+                .iter()
+                .any(|(_, about, mend)| *about == "mtu" && mend.starts_with(&command)),
+            "{tunnel}: {complaints:?}"
+        );
+    }
+}
+
+#[test]
+fn marks_of_netfilter_are_not_seen() {
+    for (rules, expected) in [("", 1), ("match = [\"tcp://10.0.0.0/24:80\"]", 0)] {
+        let text = format!(
+            "[director]\ninterfaces = [\"eth0\"]\n[[service]]\naddress = \"fwmark://7\"\n{rules}\n"
+        );
+        let mut facts = healthy();
+        let config = Config::parse(&text, "test").expect("a configuration");
+        facts.services.extend(config.services.iter().cloned());
+        let warned = complaints(&facts);
+        let marks = warned.iter().filter(|(_, about, _)| *about == "mark");
+        assert_eq!(marks.count(), expected, "{rules}");
+    }
+}
+
+#[test]
 fn firewalls() {
     let chain = |rules, drops| Chain {
         family: "inet".to_owned(),
