@@ -34,7 +34,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         .knobs(&[("drop_entry", "3")]),
         Scenario::new(
             "drop_entry-auto",
-            "half-open connections are dropped while memory is short",
+            "the same while memory is short",
             drop_entry,
         )
         .knobs(&[("amemthresh", "1000000000"), ("drop_entry", "1")]),
