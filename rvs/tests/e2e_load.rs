@@ -299,6 +299,9 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
         let found: Vec<_> = list.iter().filter(is_it).collect();
         assert_eq!(found.len(), 1, "{local} among {} connections", list.len());
     }
+    // The new tables know the ways to the servers from the beginning.
+    let counters = director.counters()?;
+    assert_eq!(counters.get("drop_no_route"), None, "{counters:?}");
     // One of the tables is gone, and with it what it took.
     let tables = std::fs::read_dir(director.pins())?.count();
     assert_eq!(tables, 2, "a directory of tables and one of links");

@@ -14,6 +14,7 @@ use crate::{
     programs,
     rows::Rows,
     stats::{self, WHOLE},
+    ways::copy_way,
 };
 
 /// The maps of a director of another layout or size, if they can be read.
@@ -71,6 +72,13 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
                 let counted = stats::counted_by_server(old, *index);
                 let zeroed = stats::zeroed(&old.server_base, *index);
                 new.credit(&row.key, server.server.socket_addr(), counted, zeroed);
+                if let (Some(entry), Some(known)) = (
+                    new.index_of(&row.key, server.server.socket_addr())
+                        .and_then(|index| new.maps.servers.get(index)),
+                    old.servers.get(*index),
+                ) {
+                    copy_way(entry, known);
+                }
             }
         }
         // Its removed servers are not copied; what they counted is.

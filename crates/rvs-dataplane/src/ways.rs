@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rvs_abi::{Server as Entry, device::LOOPBACK};
+use rvs_abi::{Server as Entry, Word32, device::LOOPBACK};
 use rvs_table::elapsed;
 
 use crate::{
@@ -52,6 +52,32 @@ fn forget_path(entry: &Entry, now: u32) {
         entry.path_mtu.store(0);
         entry.hop_mtu.store(entry.route_mtu.load());
     }
+}
+
+/// Writes the way to the same server that an older director knew, so that packets have it from the first one on: a
+/// tunnel would be closed until the daemon has found the director's own address towards the server.
+pub(crate) fn copy_way(entry: &Entry, known: &Entry) {
+    const WAY: u32 = 0xff << 16 | 0xf << 8 | Entry::HOP_KNOWN;
+    let copy = |to: &[Word32], from: &[Word32]| {
+        for (to, from) in to.iter().zip(from) {
+            to.store(from.load());
+        }
+    };
+    copy(&entry.hop_address, &known.hop_address);
+    copy(&entry.own_address, &known.own_address);
+    copy(&entry.hop_macs, &known.hop_macs);
+    for (to, from) in [
+        (&entry.hop_mtu, &known.hop_mtu),
+        (&entry.route_mtu, &known.route_mtu),
+        (&entry.path_mtu, &known.path_mtu),
+        (&entry.path_mtu_until, &known.path_mtu_until),
+        (&entry.hop_valid_until, &known.hop_valid_until),
+    ] {
+        to.store(from.load());
+    }
+    let others = entry.flags.load() & !WAY;
+    entry.flags.store(others | known.flags.load() & WAY);
+    entry.hop_ifindex.store(known.hop_ifindex.load());
 }
 
 /// Writes a next hop. The link addresses are unknown while the rest changes.
