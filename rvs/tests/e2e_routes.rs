@@ -4,6 +4,8 @@
 mod common;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::{Cluster, Forward, Outcome};
@@ -153,15 +155,11 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
         .collect();
     let mut cluster = Cluster::new("", &services)?;
     let client = cluster.net.client.clone();
-    let address = |family, number: u8| match family {
-        Family::V4 => IpAddr::from([10, 0, 0, 150 + number]),
-        Family::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 1, u16::from(number)]),
-    };
     let servers = || -> Outcome<Vec<String>> {
         let mut names = Vec::new();
         for family in Family::ALL {
             for number in 0..CLIENTS {
-                let source = SocketAddr::new(address(family, number), 0);
+                let source = SocketAddr::new(client_address(family, number), 0);
                 let mut stream = client.connect_from(Some(source), nat(family).at(80))?;
                 names.push(ask(&mut stream)?);
             }
@@ -171,7 +169,10 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
     for family in Family::ALL {
         let length = if family == Family::V4 { 24 } else { 64 };
         for number in 0..CLIENTS {
-            client.add_address("eth0", &format!("{}/{length}", address(family, number)))?;
+            client.add_address(
+                "eth0",
+                &format!("{}/{length}", client_address(family, number)),
+            )?;
         }
     }
     let before = servers()?;
@@ -204,6 +205,105 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
     }
     assert_eq!(servers()?, before, "a while after the upgrade");
     Ok(())
+}
+
+/// Clients that come for the first time while the tables are exchanged keep the server that they have found, whichever
+/// director's programs saw them first.
+#[test]
+fn clients_that_come_during_an_upgrade_have_one_server() -> Outcome {
+    const CLIENTS: u8 = 90;
+    let services: String = Family::ALL
+        .into_iter()
+        .map(|family| {
+            let service = nat(family).service("tcp", 80, 3);
+            service.replace("method", "persistence = \"5m\"\nmethod")
+        })
+        .collect();
+    let mut cluster = Cluster::new("", &services)?;
+    let client = cluster.net.client.clone();
+    for family in Family::ALL {
+        let length = if family == Family::V4 { 24 } else { 64 };
+        for number in 0..CLIENTS {
+            let address = client_address(family, number);
+            client.add_address("eth0", &format!("{address}/{length}"))?;
+        }
+    }
+    let known = Mutex::new(Vec::new());
+    let is_over = AtomicBool::new(false);
+    let ask_from = |family, number| -> Outcome<String> {
+        let source = SocketAddr::new(client_address(family, number), 0);
+        ask(&mut client.connect_from(Some(source), nat(family).at(80))?)
+    };
+    // New ones, a few at every moment of the upgrade; says how many came.
+    let come = |family| -> Outcome<u8> {
+        for number in 0..CLIENTS {
+            if is_over.load(Ordering::SeqCst) {
+                return Ok(number);
+            }
+            let server = ask_from(family, number)?;
+            lock(&known).push((family, number, server));
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        Ok(CLIENTS)
+    };
+    // Those that were there, again and again.
+    let come_back = |newest: usize| -> Outcome {
+        while !is_over.load(Ordering::SeqCst) {
+            let clients: Vec<_> = lock(&known).iter().rev().take(newest).cloned().collect();
+            for (family, number, server) in clients {
+                let now = ask_from(family, number)?;
+                assert_eq!(now, server, "{family:?}, client {number}");
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| -> Outcome {
+        let newcomers = Family::ALL
+            .map(|family| scope.spawn(move || come(family).map_err(|error| error.to_string())));
+        let regulars = [4, 200].map(|newest| {
+            scope.spawn(move || come_back(newest).map_err(|error| error.to_string()))
+        });
+        let director = &mut cluster.director;
+        let upgrade = (|| -> Outcome {
+            director.terminate()?;
+            director.configure(
+                "connections = \"512Ki\"\nconnections_v6 = \"512Ki\"",
+                &services,
+            )?;
+            director.run()?;
+            Ok(())
+        })();
+        is_over.store(true, Ordering::SeqCst);
+        for thread in newcomers {
+            let came = thread.join().expect("no panic")?;
+            assert!(came > 5, "{came} clients came during the upgrade");
+        }
+        for thread in regulars {
+            thread.join().expect("no panic")?;
+        }
+        upgrade
+    })?;
+    let status = cluster.director.json("status")?;
+    assert_eq!(status["adoption"]["adoption"], "upgraded", "{status}");
+    for (family, number, server) in lock(&known).iter() {
+        let now = ask_from(*family, *number)?;
+        assert_eq!(
+            now, *server,
+            "{family:?}, client {number}, after the upgrade"
+        );
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn client_address(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([10, 0, 0, 150 + number]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 1, u16::from(number)]),
+    }
 }
 
 /// Which server answers.

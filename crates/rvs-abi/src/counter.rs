@@ -67,7 +67,7 @@ counters! {
     DropNoRoom, "drop_no_room", Drop, "The packet could not be changed (memory, or a layout the kernel refuses).";
     DropTtl, "drop_ttl", Drop, "Time to live used up, and no answer was due.";
     DropTooBig, "drop_too_big", Drop, "Larger than the path's MTU, and no answer was due.";
-    DropTakeover, "drop_takeover", Drop, "Of no known connection, while an older director's are being taken over; it will be repeated.";
+    DropTakeover, "drop_takeover", Drop, "Of no known connection or client, while an older director's are being taken over; it will be repeated.";
     DropProgram, "drop_program", Drop, "The program that goes on with such packets is missing.";
     DropDefence, "drop_defence", Drop, "A new connection that the defence drop_packet refused.";
     DropServerGone, "drop_server_gone", Drop, "The connection's server was removed, and the connection waits for its return (expire_nodest_conn off).";

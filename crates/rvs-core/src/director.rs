@@ -254,6 +254,10 @@ fn open<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) -> u32 {
         return path.persist(flow, intent);
     }
     let once = is_once(path, flow, intent.service);
+    // Its connection may have begun in the other table, and with another server.
+    if is_takeover(path) && !once && !(flow.is_stateful() && flow.begins()) {
+        return drop(path, Counter::DropTakeover);
+    }
     let mut avoid = NONE;
     for _ in 0..ATTEMPTS {
         let server = path.choose(flow, intent.service, avoid);
@@ -447,8 +451,19 @@ pub(crate) fn unclaimed<P: Path>(path: &mut P, flow: &Flow) -> u32 {
         family: flow.family,
         port: 0,
     };
-    if is_takeover(path) && path.find_address(&key) & address::NAT_SERVER != 0 {
-        return drop(path, Counter::DropTakeover);
+    if is_takeover(path) {
+        let is_of_server = path.find_address(&key) & address::NAT_SERVER != 0;
+        // An FTP data connection may be expected there. One key for both: there is no stack for two.
+        key.address = flow.destination;
+        let may_be_expected = flow.is_tcp()
+            && path
+                .settings()
+                .is_some_and(|settings| settings.flags.load() & Settings::HAS_FTP != 0)
+            && path.find_address(&key) & address::VIRTUAL != 0;
+        if is_of_server || may_be_expected {
+            return drop(path, Counter::DropTakeover);
+        }
+        key.address = flow.source;
     }
     let tells = path
         .settings()
@@ -482,8 +497,9 @@ fn stray<P: Path>(path: &P, reason: Counter) -> u32 {
     }
 }
 
+/// Whether what is not known here may be so in a moment.
 #[inline(always)]
-fn is_takeover<P: Path>(path: &P) -> bool {
+pub(crate) fn is_takeover<P: Path>(path: &P) -> bool {
     path.settings()
         .is_some_and(|settings| settings.flags.load() & Settings::TAKEOVER != 0)
 }

@@ -56,6 +56,10 @@ pub(crate) fn by_template<P: Path>(
         template = NONE;
     }
     if template == NONE {
+        // The client may have been at another server by the other table.
+        if director::is_takeover(path) {
+            return drop(path, Counter::DropTakeover);
+        }
         intent.server = path.choose(flow, intent.service, NONE);
         if intent.server == NONE {
             return director::nobody(path, flow, intent.service);

@@ -37,9 +37,12 @@ pub(crate) struct Entry {
     pub(crate) server_port: u32,
 }
 
+/// Client, virtual address, ports, protocol, and whether they are of IPv6.
+pub(crate) type EntryKey = ([u32; 4], [u32; 4], u32, u8, bool);
+
 impl Entry {
     /// What it is found by, in any table.
-    pub(crate) fn key(&self) -> ([u32; 4], [u32; 4], u32, u8, bool) {
+    pub(crate) fn key(&self) -> EntryKey {
         (
             self.client,
             self.virtual_address,

@@ -116,37 +116,39 @@ impl Dataplane {
         dataplane.set_knobs(&director.knobs, director.compat);
         dataplane.repair()?;
 
-        let mut adoption = if adopted {
-            Adoption::Adopted
-        } else {
-            Adoption::Fresh
-        };
         let others = dataplane.pins.others(&directory);
         let old = if adopted {
             None
         } else {
             upgrade::newest(&others)
         };
+        let mut copies = upgrade::Copies::default();
         if let Some(old) = &old {
             upgrade::copy_services(&mut dataplane, old);
-            adoption = upgrade::copy_connections(&mut dataplane, old)?;
+            copies.copy(&mut dataplane, old)?;
         }
         dataplane.ready();
-        if let Some(old) = &old {
+        let adoption = if let Some(old) = &old {
             upgrade::set_takeover(&dataplane.maps, true);
             upgrade::set_takeover(old, true);
             let outcome = dataplane
                 .attach(director.attach, interfaces, &facts)
                 // The old programs have run to the end by now: what they made last is copied too.
-                .and_then(|()| upgrade::copy_connections(&mut dataplane, old));
+                .and_then(|()| copies.copy(&mut dataplane, old));
             upgrade::set_takeover(old, false);
             upgrade::set_takeover(&dataplane.maps, false);
-            adoption = upgrade::sum(adoption, outcome?);
+            outcome?;
+            copies.adoption()
         } else {
             // Whoever took over and did not come to the end left this set.
             upgrade::set_takeover(&dataplane.maps, false);
             dataplane.attach(director.attach, interfaces, &facts)?;
-        }
+            if adopted {
+                Adoption::Adopted
+            } else {
+                Adoption::Fresh
+            }
+        };
         for other in others {
             object::remove_tree(&other).map_err(|error| {
                 OpenError::kernel(format!("removing {}", other.display()), error)

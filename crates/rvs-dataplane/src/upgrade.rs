@@ -8,7 +8,7 @@ use rvs_config::Service;
 
 use crate::{
     Adoption, OpenError, Stats,
-    connections::{Entry, entries},
+    connections::{Entry, EntryKey, entries},
     dataplane::Dataplane,
     object::Maps,
     programs,
@@ -96,61 +96,93 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
     );
 }
 
-/// Inserts the old table's connections into the new one. Those that are
-/// there already only move on to a later state. Templates come first, then what else controls others, then those.
-pub(crate) fn copy_connections(new: &mut Dataplane, old: &Maps) -> Result<Adoption, OpenError> {
-    let rows = Rows::read(old);
-    let (mut connections, mut refused) = (0, 0);
-    let mut controls = Controls::default();
-    for rank in [Rank::Template, Rank::Controls, Rank::Other] {
-        for entry in entries(old).filter(|entry| Rank::of(entry) == rank) {
-            let Some(server) = rows
-                .servers
-                .get(&entry.server)
-                .filter(|row| row.removed.is_none())
-            else {
-                continue;
-            };
-            let Some(index) = server
-                .service
-                .and_then(|key| new.index_of(&key, server.server.socket_addr()))
-            else {
-                continue;
-            };
-            let (state, control) = controls.of(&entry);
-            let insertion = Insertion {
-                client: entry.client,
-                virtual_address: entry.virtual_address,
-                ports: entry.ports,
-                server: index,
-                protocol: entry.protocol.into(),
-                family: if entry.is_v6 { 6 } else { 4 },
-                state,
-                // Both tables' programs read the same clock.
-                stamp: entry.stamp,
-                outcome: 0,
-                packets: entry.packets,
-                server_port: entry.server_port,
-                control: control.0,
-                control_generation: control.1,
-                ..Insertion::default()
-            };
-            match programs::insert(&new.object, insertion)?.outcome {
-                1 => connections += 1,
-                2 => {}
-                _ => refused += 1,
+/// Copies of an old director's connections: one while it forwards, one when the new programs have taken its place.
+#[derive(Default)]
+pub(crate) struct Copies {
+    controls: Controls,
+    connections: u64,
+    /// How many the last copy had no room for.
+    refused: u64,
+    /// What has not been touched since was copied.
+    since: Option<u32>,
+}
+
+impl Copies {
+    /// Inserts the old table's connections, or those that changed since the last copy, into the new one. Those that are
+    /// there already only move on to a later state. Templates come first, then what else controls others, then those.
+    pub(crate) fn copy(&mut self, new: &mut Dataplane, old: &Maps) -> Result<(), OpenError> {
+        let rows = Rows::read(old);
+        let (start, second) = new.clock();
+        // What found no room is tried again.
+        let since = self.since.filter(|_| self.refused == 0);
+        self.refused = 0;
+        let changed = |entry: &Entry| since.is_none_or(|since| !is_before(entry.stamp, since));
+        for rank in [Rank::Template, Rank::Controls, Rank::Other] {
+            let mut copied = Places::new();
+            for entry in entries(old).filter(|entry| Rank::of(entry) == rank && changed(entry)) {
+                let Some(index) = server_of(new, &rows, &entry) else {
+                    continue;
+                };
+                match programs::insert(&new.object, self.insertion(&entry, index))?.outcome {
+                    1 => self.connections += 1,
+                    2 => {}
+                    _ => self.refused += 1,
+                }
+                if rank != Rank::Other {
+                    copied.insert(entry.key(), entry.place);
+                }
             }
+            self.controls.note(&new.maps, &copied);
         }
-        if rank != Rank::Other {
-            controls.note(old, &new.maps, rank);
+        // A packet that was at work when the clock was read may have been counted a little later.
+        self.since = Some(start.wrapping_sub(second));
+        crate::calls::copy(&mut new.maps, old);
+        crate::detour::copy_sequences(&mut new.maps, old);
+        Ok(())
+    }
+
+    fn insertion(&self, entry: &Entry, server: u32) -> Insertion {
+        let (state, control) = self.controls.of(entry);
+        Insertion {
+            client: entry.client,
+            virtual_address: entry.virtual_address,
+            ports: entry.ports,
+            server,
+            protocol: entry.protocol.into(),
+            family: if entry.is_v6 { 6 } else { 4 },
+            state,
+            // Both tables' programs read the same clock.
+            stamp: entry.stamp,
+            outcome: 0,
+            packets: entry.packets,
+            server_port: entry.server_port,
+            control: control.0,
+            control_generation: control.1,
+            ..Insertion::default()
         }
     }
-    crate::calls::copy(&mut new.maps, old);
-    crate::detour::copy_sequences(&mut new.maps, old);
-    Ok(Adoption::Upgraded {
-        connections,
-        refused,
-    })
+
+    /// What was copied.
+    pub(crate) fn adoption(&self) -> Adoption {
+        Adoption::Upgraded {
+            connections: self.connections,
+            refused: self.refused,
+        }
+    }
+}
+
+/// The new index of a connection's server, which may be gone.
+fn server_of(new: &Dataplane, rows: &Rows, entry: &Entry) -> Option<u32> {
+    let row = rows.servers.get(&entry.server)?;
+    if row.removed.is_some() {
+        return None;
+    }
+    new.index_of(&row.service?, row.server.socket_addr())
+}
+
+/// Whether one tick comes before another, on a clock that turns over.
+fn is_before(tick: u32, other: u32) -> bool {
+    tick.wrapping_sub(other) >> 31 != 0
 }
 
 /// Who has to be there before whom.
@@ -173,23 +205,22 @@ impl Rank {
     }
 }
 
+/// Where connections lie in a table: index and generation.
+type Places = HashMap<EntryKey, (u32, u32)>;
+
 /// Where the slots that control others lie in the new table, by where they lay in the old one: family, index and
 /// generation.
 #[derive(Default)]
 struct Controls(HashMap<(bool, (u32, u32)), (u32, u32)>);
 
 impl Controls {
-    /// Notes those of this rank.
-    fn note(&mut self, old: &Maps, new: &Maps, rank: Rank) {
-        let wanted: HashMap<_, _> = entries(old)
-            .filter(|entry| Rank::of(entry) == rank)
-            .map(|entry| (entry.key(), entry.place))
-            .collect();
-        if wanted.is_empty() {
+    /// Finds those that lay at these places of the old table.
+    fn note(&mut self, new: &Maps, copied: &Places) {
+        if copied.is_empty() {
             return;
         }
         for entry in entries(new) {
-            if let Some(place) = wanted.get(&entry.key()) {
+            if let Some(place) = copied.get(&entry.key()) {
                 self.0.insert((entry.is_v6, *place), entry.place);
             }
         }
@@ -217,27 +248,6 @@ pub(crate) fn set_takeover(maps: &Maps, on: bool) {
     } else {
         flags
     });
-}
-
-/// Two copies in a row.
-pub(crate) fn sum(first: Adoption, second: Adoption) -> Adoption {
-    match (first, second) {
-        (
-            Adoption::Upgraded {
-                connections: a,
-                refused: b,
-            },
-            Adoption::Upgraded {
-                connections: c,
-                refused: d,
-            },
-        ) => Adoption::Upgraded {
-            connections: a + c,
-            refused: b.max(d),
-        },
-        (Adoption::Fresh | Adoption::Adopted, other)
-        | (other, Adoption::Fresh | Adoption::Adopted) => other,
-    }
 }
 
 impl Dataplane {

@@ -1,9 +1,9 @@
 //! FTP control connections behind NAT: what names an address needs the daemon, all else goes on.
 
-use rvs_abi::{Counter, Method};
+use rvs_abi::{Counter, Method, Settings};
 
 use crate::{
-    Case, Recipe, Step, World,
+    Case, Edit, Recipe, Step, World,
     place::{CLIENT_MAC, Family},
 };
 
@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         cases.push(words(family));
         cases.push(not_by_nat(family));
+        cases.push(takeover(family));
     }
     cases
 }
@@ -118,6 +119,24 @@ fn not_by_nat(family: Family) -> Case {
             direct(&from_client(family, "S")).opens(0, 1, 0),
             direct(&from_client(family, "A")),
             direct(&says),
+        ],
+    )
+}
+
+fn takeover(family: Family) -> Case {
+    let data = (family.vip(0), 50000);
+    let data = Recipe::tcp((family.client(), 40001), data, "S");
+    let flags = Settings::SCHEDULE | Settings::HAS_FTP | Settings::TAKEOVER;
+    Case::new(
+        format!(
+            "{}: a data connection that another table may expect is dropped",
+            family.name()
+        ),
+        &world(family, Method::Nat),
+        vec![
+            Step::Edit(Edit::Flags(flags)),
+            Step::drops(&data, Counter::DropTakeover),
+            request(&from_client(family, "S")).opens(0, 1, 0),
         ],
     )
 }

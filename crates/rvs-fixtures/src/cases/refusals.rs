@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type};
-use rvs_abi::{Counter, Method, Settings};
+use rvs_abi::{Counter, Method, Service, Settings};
 
 use super::{
     forwarding::{answer, first, forwarded, name_of, next, one, request},
@@ -288,6 +288,47 @@ fn refused(family: Family) -> Vec<Case> {
             Step::drops(&next(family, 6), Counter::DropTakeover),
             at(40000, Method::Direct, 0, 0).opens(0, 1, 0),
             request(&next(family, 6), Method::Direct),
+        ],
+    ));
+    // Whose connection, or whose template, may be in the other table.
+    let other = next(family, 17).port(40001);
+    let datagram = first(family, 17);
+    let udp = one(family, 17, Method::Direct);
+    cases.push(Case::new(
+        name("during a takeover a datagram of no known connection is dropped"),
+        &udp,
+        vec![
+            request(&datagram, Method::Direct).opens(0, 0, 1),
+            Step::Edit(takeover),
+            Step::drops(&other, Counter::DropTakeover),
+            request(&datagram, Method::Direct),
+            Step::Edit(Edit::Flags(Settings::SCHEDULE)),
+            request(&other, Method::Direct).opens(0, 0, 2),
+        ],
+    ));
+    let once = World::new()
+        .service(family.vip(0), 80, 17)
+        .with_service(|service| service.flags |= Service::ONE_PACKET);
+    cases.push(Case::new(
+        name("during a takeover a datagram that makes no connection is forwarded"),
+        &once.server(0, Method::Direct),
+        vec![
+            Step::Edit(takeover),
+            request(&datagram, Method::Direct).opens(0, 0, 0),
+        ],
+    ));
+    let persistent = World::new().service(family.vip(0), 80, 6).persistent(75000);
+    let stranger = syn(40000).source((family.own(), 40000));
+    cases.push(Case::new(
+        name("during a takeover a client of a persistent service that is not known is dropped"),
+        &persistent.server(0, Method::Direct),
+        vec![
+            request(&syn(40000), Method::Direct).opens(0, 1, 0),
+            Step::Edit(takeover),
+            Step::drops(&stranger, Counter::DropTakeover),
+            request(&syn(40001), Method::Direct).opens(0, 2, 0),
+            Step::Edit(Edit::Flags(Settings::SCHEDULE)),
+            request(&stranger, Method::Direct).opens(0, 3, 0),
         ],
     ));
     cases.push(Case::new(
