@@ -80,7 +80,7 @@ impl Table for RemoteTable {
             }))
             .map_err(|error| {
                 if let ClientError::Reader(error) = error {
-                    TableError::Visitor(error.to_string())
+                    TableError::Visitor(error.kind(), error.to_string())
                 } else {
                     refused(error)
                 }

@@ -43,25 +43,41 @@ pub use slot::{Head, Role, Slot, Slot4, Slot6};
 /// The longest list of servers that one service may have.
 pub const MEMBERS_MAX: u32 = 1024;
 
-/// Identifies the layouts of this release: FNV-1a over the sizes and a revision number.
+/// Identifies the layouts of what one director takes over from another: FNV-1a over the sizes and a revision number.
 ///
-/// The revision is raised by hand when a field changes its meaning without changing a size.
-pub const LAYOUT: u32 = {
-    const REVISION: u32 = 5;
-    let parts = [
+/// The revision is raised by hand when a field of these changes its meaning without changing a size.
+pub const COPIED: u32 = {
+    const REVISION: u32 = 6;
+    fnv1a(&[
         REVISION,
         size_of::<Slot4>() as u32,
         size_of::<Slot6>() as u32,
         size_of::<Server>() as u32,
         size_of::<Service>() as u32,
         size_of::<ServiceKey>() as u32,
-        size_of::<AddressKey>() as u32,
         size_of::<Settings>() as u32,
         size_of::<ServerStats>() as u32,
+        size_of::<Rule>() as u32,
         size_of::<Locality>() as u32,
         size_of::<Call>() as u32,
+        size_of::<Sequence>() as u32,
+    ])
+};
+
+/// Identifies the layouts of this release, what is of use to one director only included.
+///
+/// The revision is raised by hand when a field of these changes its meaning without changing a size.
+pub const LAYOUT: u32 = {
+    const REVISION: u32 = 5;
+    fnv1a(&[
+        COPIED,
+        REVISION,
+        size_of::<AddressKey>() as u32,
         COUNTERS as u32,
-    ];
+    ])
+};
+
+const fn fnv1a(parts: &[u32]) -> u32 {
     let mut hash = 0x811c_9dc5_u32;
     let mut i = 0;
     while i < parts.len() {
@@ -69,7 +85,7 @@ pub const LAYOUT: u32 = {
         i += 1;
     }
     hash
-};
+}
 
 /// The protocol numbers that the director switches (IANA).
 pub mod protocol {

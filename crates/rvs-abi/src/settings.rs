@@ -188,7 +188,13 @@ pub struct Settings {
     pub spill6: [Word32; LEVELS],
     /// drop_packet: scheduling attempts since the last that was dropped.
     pub drop_counter: Word32,
-    written_spare: [Word32; 7],
+    /// Tick until which connections are on their way from, or to, another director's maps: who is not known may be so
+    /// in a moment, and is dropped, not left to the host, which would end the connection. 0 is not at all. Who copies them
+    /// has to say so again and again.
+    pub takeover_until: Word32,
+    /// [`crate::COPIED`] of whoever made the tables.
+    pub layout: Word32,
+    written_spare: [Word32; 5],
 
     /// The window that `icmp_sent` counts.
     pub icmp_window: Word32,
@@ -205,9 +211,6 @@ impl Settings {
     pub const SCHEDULE: u32 = 1;
     /// The maps were filled; without it they are a start that did not get far.
     pub const READY: u32 = 2;
-    /// Connections are on their way from, or to, another director's maps: who is not known may be so
-    /// in a moment, and is dropped, not left to the host, which would end the connection.
-    pub const TAKEOVER: u32 = 4;
     /// `expire_nodest_conn`: a packet of a connection whose server was removed ends it, and is scheduled afresh.
     pub const EXPIRE_NODEST: u32 = 8;
     /// `expire_quiescent_template`: a template of a server with weight 0 counts no more.

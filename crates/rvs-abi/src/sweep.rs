@@ -74,8 +74,10 @@ pub struct Insertion {
     pub control: u32,
     /// That slot's generation.
     pub control_generation: u32,
+    /// How it is forwarded ([`crate::slot::Link::method`]), plus 1; 0 is as its server is now.
+    pub method: u32,
     /// The reserved rest.
-    pub spare: [u32; 6],
+    pub spare: [u32; 5],
 }
 
 const _: () = assert!(size_of::<Insertion>() == 128);

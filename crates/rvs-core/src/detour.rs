@@ -5,7 +5,7 @@
 //! daemon is not there, which shows in a tick that it keeps ahead of the clock, nothing is sent.
 
 use rvs_abi::{Counter, Ticket, detour::back};
-use rvs_table::elapsed;
+use rvs_table::is_ahead;
 
 use crate::{Action, Flow, NONE, Path};
 
@@ -17,7 +17,7 @@ pub fn detour<P: Path>(path: &mut P, ticket: Ticket) -> u32 {
         return NONE;
     };
     let (ifindex, until) = (settings.detour_ifindex.load(), settings.detour_until.load());
-    if ifindex == 0 || elapsed(path.now(), until, 1) {
+    if ifindex == 0 || !is_ahead(path.now(), until) {
         return NONE;
     }
     // What waited there for its first fragment may still be too long.

@@ -8,7 +8,7 @@ use rvs_abi::{
     slot::{Link, State},
 };
 
-use rvs_table::elapsed;
+use rvs_table::is_ahead;
 
 use crate::{
     Action, Direction, Flow, Intent, NONE, Path, Tables,
@@ -358,7 +358,7 @@ fn is_refused<T: Tables>(tables: &T) -> bool {
         return false;
     };
     let (rate, until) = (settings.drop_rate.load(), settings.drop_until.load());
-    if rate == 0 || until != 0 && elapsed(tables.now(), until, 0) {
+    if rate == 0 || until != 0 && !is_ahead(tables.now(), until) {
         return false;
     }
     let attempts = settings.drop_counter.add(1).wrapping_add(1);
@@ -432,7 +432,8 @@ fn returning_or_pass<P: Path>(path: &mut P, flow: &Flow, intent: &mut Intent) ->
         }
     }
     let sender = sip::sender(path, flow);
-    if sender != NONE {
+    // Whether its flow is another server's may be known in the other table.
+    if sender != NONE && !is_takeover(path) {
         intent.server = sender;
         intent.service = path
             .server(sender)
@@ -453,14 +454,14 @@ pub(crate) fn unclaimed<P: Path>(path: &mut P, flow: &Flow) -> u32 {
     };
     if is_takeover(path) {
         let is_of_server = path.find_address(&key) & address::NAT_SERVER != 0;
-        // An FTP data connection may be expected there. One key for both: there is no stack for two.
+        // FTP data may be known or expected there. One key for both: there is no stack for two.
         key.address = flow.destination;
-        let may_be_expected = flow.is_tcp()
+        let may_be_data = flow.is_tcp()
             && path
                 .settings()
                 .is_some_and(|settings| settings.flags.load() & Settings::HAS_FTP != 0)
             && path.find_address(&key) & address::VIRTUAL != 0;
-        if is_of_server || may_be_expected {
+        if is_of_server || may_be_data {
             return drop(path, Counter::DropTakeover);
         }
         key.address = flow.source;
@@ -500,8 +501,10 @@ fn stray<P: Path>(path: &P, reason: Counter) -> u32 {
 /// Whether what is not known here may be so in a moment.
 #[inline(always)]
 pub(crate) fn is_takeover<P: Path>(path: &P) -> bool {
-    path.settings()
-        .is_some_and(|settings| settings.flags.load() & Settings::TAKEOVER != 0)
+    path.settings().is_some_and(|settings| {
+        let until = settings.takeover_until.load();
+        until != 0 && is_ahead(path.now(), until)
+    })
 }
 
 /// Counts the reason and leaves the packet to the host.

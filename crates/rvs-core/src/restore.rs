@@ -4,11 +4,11 @@
 //! its end there since, and its client's port have been used again: the later connection is the one to keep.
 
 use rvs_abi::{
-    Server, family,
+    Server, Slot, family,
     slot::{NO_CONTROL, State},
     sweep::Insertion,
 };
-use rvs_table::{Inserted, Key, Record, Store};
+use rvs_table::{Inserted, Key, Record, Store, tag};
 
 use crate::{
     Tables,
@@ -103,7 +103,8 @@ fn settle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         return ABSENT;
     };
     let seen = slot.head.tag.load();
-    if state::is_outdated(slot, insertion) {
+    let latest = latest(store, slot);
+    if state::is_outdated(slot, latest, insertion) {
         return if state::end(tables, store, slot, seen, tables.now()) {
             ABSENT
         } else {
@@ -114,13 +115,34 @@ fn settle<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     if slot.head.server.load() == insertion.server
         && let Some(server) = tables.server(insertion.server)
     {
-        state::catch_up(server, slot, insertion);
+        state::catch_up(server, slot, latest, insertion);
         // Asked for again, a connection that is expected may take as long as at first.
         if insertion.state & State::NO_CLIENT_PORT != 0 {
             slot.head.stamp.store(insertion.stamp);
         }
     }
     EXISTS
+}
+
+/// The tick of the connection's last packet, either way.
+#[inline(always)]
+fn latest<const N: usize, const PAD: usize, S: Store<N, PAD>>(
+    store: &S,
+    request: &Slot<N, PAD>,
+) -> u32 {
+    let stamp = request.head.stamp.load();
+    let Some(reply) = store.slot(request.head.pair.load()) else {
+        return stamp;
+    };
+    let seen = reply.head.tag.load();
+    let is_pair =
+        tag::readable(seen) && tag::generation(seen) == request.head.pair_generation.load();
+    let other = reply.head.stamp.load();
+    if is_pair && other.wrapping_sub(stamp) >> 31 == 0 {
+        other
+    } else {
+        stamp
+    }
 }
 
 /// Makes the connection; [`MADE`], [`EXISTS`], [`HELD`] or [`REFUSED`].
@@ -155,7 +177,10 @@ fn insert<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         ports: insertion.ports,
         server_port: server_port(server, insertion),
         protocol: insertion.protocol,
-        method: persist::method_of(method, insertion.state),
+        method: match insertion.method.checked_sub(1) {
+            Some(method) => method & 15,
+            None => persist::method_of(method, insertion.state),
+        },
         server: insertion.server,
         state: insertion.state,
         packets: insertion.packets,

@@ -1,6 +1,10 @@
 //! Connections copied from another table: what came to its end there gives way to what its client did next.
 
-use rvs_abi::{Method, Slot4, TcpState, protocol, slot::State, sweep::Insertion};
+use rvs_abi::{
+    Method, Slot4, TcpState, protocol,
+    slot::{Link, State},
+    sweep::Insertion,
+};
 use rvs_core::restore::{EXISTS, MADE, REFUSED, restore};
 use rvs_fixtures::{
     Memory, Surroundings, World,
@@ -114,6 +118,54 @@ fn a_reply_tuple_is_given_up_by_who_is_closed() {
         assert_eq!(restore(&memory, &new), expected);
         assert_eq!(counts(&memory, 2), (u32::from(makes_way), 0));
     }
+}
+
+#[test]
+fn what_the_server_alone_did_is_caught_up_with() {
+    let memory = memory(Method::Nat);
+    let old = connection(&memory, 0, TcpState::Established, 100);
+    assert_eq!(restore(&memory, &old), MADE);
+    // As many of the client's packets, and a reset of the server's since.
+    let reset = connection(&memory, 0, TcpState::Close, 50);
+    assert_eq!(restore(&memory, &reset), EXISTS);
+    assert_eq!(counts(&memory, 0), (0, 1));
+}
+
+#[test]
+fn what_the_server_alone_did_here_stays() {
+    let memory = memory(Method::Nat);
+    let old = connection(&memory, 0, TcpState::Close, 100);
+    assert_eq!(restore(&memory, &old), MADE);
+    let request = requests(&memory)[0];
+    let reply = &memory.slots4[request.head.pair.load() as usize];
+    reply.head.stamp.store(memory.now.get());
+    let older = connection(&memory, 0, TcpState::Established, 10);
+    assert_eq!(restore(&memory, &older), EXISTS);
+    assert_eq!(counts(&memory, 0), (0, 1));
+}
+
+#[test]
+fn what_is_expected_stays_with_who_said_so_first() {
+    let memory = memory(Method::Nat);
+    let announced = |server, age| {
+        let mut announced = connection(&memory, server, TcpState::Established, age);
+        announced.protocol = protocol::of_expected(protocol::TCP).into();
+        announced.state = State::NO_CLIENT_PORT | State::INACTIVE;
+        announced
+    };
+    assert_eq!(restore(&memory, &announced(0, 100)), MADE);
+    assert_eq!(restore(&memory, &announced(1, 10)), EXISTS);
+    assert_eq!(requests(&memory)[0].head.server.load(), 0);
+}
+
+#[test]
+fn a_connection_goes_on_as_it_was_forwarded() {
+    let memory = memory(Method::Direct);
+    let mut old = connection(&memory, 0, TcpState::Established, 100);
+    old.method = Method::Tunnel as u32 + 1;
+    assert_eq!(restore(&memory, &old), MADE);
+    let link = Link(requests(&memory)[0].head.link.load());
+    assert_eq!(link.method(), Method::Tunnel as u32);
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub(crate) fn shown(maps: &Maps, entry: &Entry) -> (Entry, Option<String>) {
 
 /// Lets the calls of the old tables' templates be those of the new ones'.
 pub(crate) fn copy(new: &mut Maps, old: &Maps) {
+    if old.calls.keys().next().is_none() {
+        return;
+    }
     let places = |maps: &Maps| -> HashMap<_, CallKey> {
         let calls = entries(maps).filter_map(|entry| Some((entry.key(), key_of(&entry)?)));
         calls.collect()

@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) virtual_address: [u32; 4],
     pub(crate) ports: u32,
     pub(crate) protocol: u8,
+    /// [`Link::method`]
+    pub(crate) method: u32,
     pub(crate) server: u32,
     pub(crate) state: u32,
     pub(crate) stamp: u32,
@@ -245,6 +247,7 @@ fn read<const N: usize, const PAD: usize>(
         virtual_address: wire::load(&slot.destination),
         ports: slot.head.ports.load(),
         protocol: link.protocol(),
+        method: link.method(),
         server: slot.head.server.load(),
         state: slot.head.state.load(),
         stamp: slot.head.stamp.load(),

@@ -117,38 +117,45 @@ impl Dataplane {
         dataplane.repair()?;
 
         let others = dataplane.pins.others(&directory);
-        let old = if adopted {
-            None
-        } else {
-            upgrade::newest(&others)
+        let olds = upgrade::readable(&others, &directory);
+        let credits = match olds.first() {
+            Some(old) if !adopted => Some(upgrade::copy_services(&mut dataplane, old)),
+            _ => None,
         };
-        let mut copies = upgrade::Copies::default();
-        if let Some(old) = &old {
-            upgrade::copy_services(&mut dataplane, old);
-            copies.copy(&mut dataplane, old)?;
+        let mut copies: Vec<_> = olds.iter().map(upgrade::Copies::of).collect();
+        for copy in &mut copies {
+            copy.begin(&mut dataplane)?;
         }
         dataplane.ready();
-        let adoption = if let Some(old) = &old {
-            upgrade::set_takeover(&dataplane.maps, true);
-            upgrade::set_takeover(old, true);
-            let outcome = dataplane
-                .attach(director.attach, interfaces, &facts)
-                // The old programs have run to the end by now: what they made last is copied too.
-                .and_then(|()| copies.copy(&mut dataplane, old));
-            upgrade::set_takeover(old, false);
-            upgrade::set_takeover(&dataplane.maps, false);
-            outcome?;
-            copies.adoption()
-        } else {
-            // Whoever took over and did not come to the end left this set.
-            upgrade::set_takeover(&dataplane.maps, false);
-            dataplane.attach(director.attach, interfaces, &facts)?;
-            if adopted {
+        // Whoever took over and did not come to the end left it.
+        dataplane.settings()?.takeover_until.store(0);
+        for old in &olds {
+            upgrade::set_takeover(&dataplane, old, true);
+        }
+        let attached = dataplane.attach(director.attach, interfaces, &facts);
+        // The old programs have run to the end by now: what they made last is copied too. Also if not all were
+        // replaced, since some were.
+        let copied: Result<(), _> = copies
+            .iter_mut()
+            .try_for_each(|copy| copy.finish(&mut dataplane));
+        for old in &olds {
+            upgrade::set_takeover(&dataplane, old, false);
+        }
+        attached?;
+        copied?;
+        if let (Some(credits), Some(old)) = (credits, olds.first()) {
+            credits.settle(&dataplane.maps, old);
+        }
+        let adoption = match upgrade::adoption(&copies) {
+            _ if olds.is_empty() && adopted => Adoption::Adopted,
+            _ if olds.is_empty() => Adoption::Fresh,
+            upgraded if adopted => {
+                tracing::warn!(?upgraded, "an upgrade that was interrupted is finished");
                 Adoption::Adopted
-            } else {
-                Adoption::Fresh
             }
+            upgraded => upgraded,
         };
+        drop(copies);
         for other in others {
             object::remove_tree(&other).map_err(|error| {
                 OpenError::kernel(format!("removing {}", other.display()), error)
@@ -215,6 +222,7 @@ impl Dataplane {
         for (word, bytes) in settings.hash_key.iter().zip(random.chunks_exact(4)) {
             word.store(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         }
+        settings.layout.store(rvs_abi::COPIED);
         settings.mask4.store(self.sizes.slots4 - 1);
         settings.mask6.store(self.sizes.slots6 - 1);
         settings.ticks_per_second.store(self.ticks);

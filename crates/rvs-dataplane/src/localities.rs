@@ -4,14 +4,14 @@
 //! with too many loses some of those that were idle for six minutes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
 use rvs_abi::{LocalityKey, locality::MANY};
 use rvs_config::Scheduler;
 
-use crate::{dataplane::Dataplane, shared::Plain};
+use crate::{dataplane::Dataplane, object::Maps, shared::Plain};
 
 /// Words of a memory.
 pub(crate) const WORDS: usize = size_of::<rvs_abi::Locality>() / 4;
@@ -97,6 +97,35 @@ impl Dataplane {
         }
         if let Some(entry) = self.maps.services.get(service) {
             entry.localities.store(0);
+        }
+    }
+}
+
+/// Lets the new director remember what the old one did, its services and servers by their new indexes.
+pub(crate) fn copy(
+    new: &mut Maps,
+    old: &Maps,
+    services: &HashMap<u32, u32>,
+    server: impl Fn(u32) -> Option<u32>,
+) {
+    for (Plain(key), mut words) in old.localities.iter().filter_map(Result::ok) {
+        let Some(service) = services.get(&key.service) else {
+            continue;
+        };
+        // Two words of time, then servers.
+        for word in words.iter_mut().skip(2) {
+            let known = word.checked_sub(1).and_then(&server);
+            *word = known.map_or(0, |index| index + 1);
+        }
+        let key = LocalityKey {
+            service: *service,
+            ..key
+        };
+        if new.localities.insert(Plain(key), words, 0).is_err() {
+            return;
+        }
+        if let Some(entry) = new.services.get(*service) {
+            entry.localities.add(1);
         }
     }
 }

@@ -215,9 +215,52 @@ pub(crate) struct Maps {
     pub(crate) fragments: HashMap<MapData, Plain<FragmentKey>, Plain<FragmentNote>>,
 }
 
+/// Maps of which an upgrade takes something along. The others are of no use to another director: they may be of other
+/// sizes, or not be there.
+const COPIED: [&str; 14] = [
+    "SETTINGS",
+    "SLOTS4",
+    "SLOTS6",
+    "SERVICES",
+    "SERVERS",
+    "MEMBERS",
+    "RULES",
+    "SERVICE_INDEX",
+    "SERVER_STATS",
+    "SERVER_BASE",
+    "SERVICE_BASE",
+    "LOCALITIES",
+    "CALLS",
+    "SEQUENCES",
+];
+
 impl Maps {
     /// Opens pinned maps of any sizes, if their layouts are this release's.
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
+        let sizes = Self::sizes(directory)?;
+        check(directory, sizes)?;
+        Self::of(|name| MapData::from_pin(directory.join(name)).ok(), sizes)
+    }
+
+    /// Opens another director's maps of any sizes, if what an upgrade reads of them has this release's layout; the
+    /// rest are those in `current`.
+    pub(crate) fn open_other(directory: &Path, current: &Path) -> Result<Self, OpenError> {
+        let is_copied = |name: &str| COPIED.contains(&name);
+        let sizes = Self::sizes(directory)?;
+        check_some(directory, sizes, is_copied)?;
+        let place = |name: &str| if is_copied(name) { directory } else { current };
+        let maps = Self::of(|name| MapData::from_pin(place(name).join(name)).ok(), sizes)?;
+        let layout = maps.settings.get(0).map(|settings| settings.layout.load());
+        if layout != Some(rvs_abi::COPIED) {
+            return Err(OpenError::Foreign {
+                path: directory.to_owned(),
+                reason: "it is of a release with another layout".to_owned(),
+            });
+        }
+        Ok(maps)
+    }
+
+    fn sizes(directory: &Path) -> Result<Sizes, OpenError> {
         let slots = |name: &str| {
             MapInfo::from_pin(directory.join(name))
                 .map(|info| info.max_entries())
@@ -226,12 +269,10 @@ impl Maps {
                     reason: error.to_string(),
                 })
         };
-        let sizes = Sizes {
+        Ok(Sizes {
             slots4: slots("SLOTS4")?,
             slots6: slots("SLOTS6")?,
-        };
-        check(directory, sizes)?;
-        Self::of(|name| MapData::from_pin(directory.join(name)).ok(), sizes)
+        })
     }
 
     /// Takes the maps out of a loaded object.
@@ -267,7 +308,17 @@ impl Maps {
 
 /// Compares what is pinned in `directory` with what is expected there.
 pub(crate) fn check(directory: &Path, sizes: Sizes) -> Result<(), OpenError> {
-    for (name, key, value, entries) in sizes.maps() {
+    check_some(directory, sizes, |_| true)
+}
+
+/// [`check`] of some maps.
+fn check_some(
+    directory: &Path,
+    sizes: Sizes,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<(), OpenError> {
+    let maps = sizes.maps().into_iter();
+    for (name, key, value, entries) in maps.filter(|(name, ..)| is_meant(name)) {
         let path = directory.join(name);
         let foreign = |reason: String| OpenError::Foreign {
             path: path.clone(),

@@ -6,9 +6,7 @@ use std::collections::HashMap;
 use rvs_abi::{Server, Settings};
 use rvs_config::{Scheduler, ServiceKey};
 
-use crate::{
-    ChangeError, coalesce::no_room, dataplane::Dataplane, rows::ServerRow, tables::Recipe,
-};
+use crate::{ChangeError, coalesce::no_room, dataplane::Dataplane, tables::Recipe};
 
 impl Dataplane {
     /// Whether the kernel's list of the service is the one that its servers give.
@@ -35,6 +33,7 @@ impl Dataplane {
         let length = row.servers.len() as u32;
         let recipe = self.recipe(&row);
         if recipe.is_some() && recipe == row.recipe && row.servers == row.published {
+            self.end_removed(key);
             self.weigh(key);
             return Ok(());
         }
@@ -68,14 +67,7 @@ impl Dataplane {
             let next = next_place(&row.published, &row.servers, cursor as u32 & 0xffff);
             entry.cursor.cas(cursor, cursor & !0xffff | u64::from(next));
         }
-        for index in &row.published {
-            let removed = |row: &ServerRow| row.removed.is_some();
-            if self.rows.servers.get(index).is_some_and(removed)
-                && let Some(entry) = self.maps.servers.get(*index)
-            {
-                entry.flags.store(entry.flags.load() | Server::REMOVED);
-            }
-        }
+        self.end_removed(key);
         self.rows.regions.retire(row.region);
         if let Some(known) = self.rows.service_mut(key) {
             known.region = region;
@@ -84,6 +76,18 @@ impl Dataplane {
         }
         self.weigh(key);
         Ok(())
+    }
+
+    /// Marks the service's servers that were removed, now that the kernel's list is without them. Some never were in a
+    /// list.
+    fn end_removed(&self, key: &ServiceKey) {
+        for (index, row) in self.rows.servers_of(key) {
+            if row.removed.is_some()
+                && let Some(entry) = self.maps.servers.get(index)
+            {
+                entry.flags.store(entry.flags.load() | Server::REMOVED);
+            }
+        }
     }
 
     /// Computes what wrr and twos need to know of all weights (IPVS: `ip_vs_wrr_dest_changed`).

@@ -1,15 +1,22 @@
 //! From one set of maps to another: a director whose table size or layout changed keeps its
 //! services, its statistics and its connections.
+//!
+//! A director's own maps may have others beside them, too: then whoever went from those to these did not come to the
+//! end, and their connections are taken over before they are removed.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
 
-use rvs_abi::{Settings, slot::State, sweep::Insertion};
+use rvs_abi::{Server, Settings, slot::State, sweep::Insertion};
 use rvs_config::Service;
 
 use crate::{
     Adoption, OpenError, Stats,
     connections::{Entry, EntryKey, entries},
     dataplane::Dataplane,
+    localities,
     object::Maps,
     programs,
     rows::Rows,
@@ -17,25 +24,37 @@ use crate::{
     ways::copy_way,
 };
 
-/// The maps of a director of another layout or size, if they can be read.
-pub(crate) fn newest(directories: &[PathBuf]) -> Option<Maps> {
-    directories.iter().find_map(|directory| match Maps::open(directory) {
+/// How long both directors drop what the other may know, if whoever copies does not say so again: if it died, the one
+/// that forwards is to go on as if nothing had been.
+const TAKEOVER_SECONDS: u32 = 10;
+/// Slots that are read before it is said again.
+const AGAIN: u32 = 256 * 1024;
+
+/// Other directors' maps that can be read and are whole, and of which `current`'s are not.
+pub(crate) fn readable(directories: &[PathBuf], current: &Path) -> Vec<Maps> {
+    let read = |directory: &PathBuf| match Maps::open_other(directory, current) {
         Ok(maps) => Some(maps),
         Err(error) => {
             tracing::warn!(%error, "an older director's tables cannot be read: its connections are lost");
             None
         }
-    })
+    };
+    directories
+        .iter()
+        .filter_map(read)
+        .filter(|maps| flags(maps) & Settings::READY != 0)
+        .collect()
+}
+
+fn flags(maps: &Maps) -> u32 {
+    maps.settings
+        .get(0)
+        .map_or(0, |settings| settings.flags.load())
 }
 
 /// Makes the old director's services in the new one, with what they had counted.
-pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
-    let scheduling = |maps: &Maps| {
-        maps.settings
-            .get(0)
-            .is_none_or(|settings| settings.flags.load() & Settings::SCHEDULE != 0)
-    };
-    new.set_scheduling(scheduling(old));
+pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) -> Credits {
+    new.set_scheduling(flags(old) & Settings::SCHEDULE != 0);
     // Templates of calls are found by a digest under this key, of more than their slots have.
     if let (Some(new), Some(old)) = (new.maps.settings.get(0), old.settings.get(0)) {
         for (new, old) in new.hash_key.iter().zip(&old.hash_key) {
@@ -43,6 +62,8 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
         }
     }
     let rows = Rows::read(old);
+    let mut credits = Credits::default();
+    let mut services = HashMap::new();
     for row in rows.in_order() {
         // Oldest first, as they were added.
         let servers: Vec<_> = row
@@ -67,18 +88,25 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
                 tracing::error!(%error, "a real server could not be taken over");
             }
         }
+        if let Some(made) = new.rows.service(&row.key) {
+            services.insert(row.index, made.index);
+        }
         for index in &row.servers {
-            if let Some(server) = rows.servers.get(index) {
-                let counted = stats::counted_by_server(old, *index);
-                let zeroed = stats::zeroed(&old.server_base, *index);
-                new.credit(&row.key, server.server.socket_addr(), counted, zeroed);
-                if let (Some(entry), Some(known)) = (
-                    new.index_of(&row.key, server.server.socket_addr())
-                        .and_then(|index| new.maps.servers.get(index)),
-                    old.servers.get(*index),
-                ) {
-                    copy_way(entry, known);
-                }
+            let Some(server) = rows.servers.get(index) else {
+                continue;
+            };
+            let counted = stats::counted_by_server(old, *index);
+            let zeroed = stats::zeroed(&old.server_base, *index);
+            new.credit(&row.key, server.server.socket_addr(), counted, zeroed);
+            let made = new.index_of(&row.key, server.server.socket_addr());
+            if let Some((made, entry)) =
+                made.and_then(|made| Some((made, new.maps.servers.get(made)?)))
+                && let Some(known) = old.servers.get(*index)
+            {
+                copy_way(entry, known);
+                // The scheduler's table has the places of who drains.
+                entry.last_weight.store(known.last_weight.load());
+                credits.servers.insert(*index, (made, counted));
             }
         }
         // Its removed servers are not copied; what they counted is.
@@ -94,35 +122,111 @@ pub(crate) fn copy_services(new: &mut Dataplane, old: &Maps) {
         stats::counted_by_all(old, &rows),
         stats::zeroed(&old.service_base, WHOLE),
     );
+    let server = |index: u32| Some(credits.servers.get(&index)?.0);
+    localities::copy(&mut new.maps, old, &services, server);
+    credits
+}
+
+/// Which servers of the new director are which of the old one, and what these had counted when they were copied.
+#[derive(Debug, Default)]
+pub(crate) struct Credits {
+    servers: HashMap<u32, (u32, Stats)>,
+}
+
+impl Credits {
+    /// Gives the new director what the old one counted since, and servers that had their fill remain so.
+    pub(crate) fn settle(self, new: &Maps, old: &Maps) {
+        for (from, (to, counted)) in self.servers {
+            let since = stats::counted_by_server(old, from).since(counted);
+            let base = stats::base(&new.server_base, to).since(since);
+            stats::write_base(&new.server_base, to, base);
+            if let (Some(entry), Some(known)) = (new.servers.get(to), old.servers.get(from))
+                && known.overloaded.load() != 0
+                && !has_few(entry)
+            {
+                entry.overloaded.store(1);
+            }
+        }
+    }
+}
+
+/// Whether a server that was overloaded takes new connections again.
+fn has_few(server: &Server) -> bool {
+    let count = |word: &rvs_abi::Word32| u64::from(word.load());
+    let total = count(&server.active) + count(&server.inactive) + count(&server.persistent);
+    match (count(&server.lower), count(&server.upper)) {
+        (0, upper) => total * 4 < upper * 3,
+        (lower, _) => total < lower,
+    }
 }
 
 /// Copies of an old director's connections: one while it forwards, one when the new programs have taken its place.
-#[derive(Default)]
-pub(crate) struct Copies {
+pub(crate) struct Copies<'a> {
+    old: &'a Maps,
     controls: Controls,
     connections: u64,
     /// How many the last copy had no room for.
     refused: u64,
     /// What has not been touched since was copied.
     since: Option<u32>,
+    /// Left for the second copy, which has the templates that control them.
+    deferred: HashSet<EntryKey>,
 }
 
-impl Copies {
+impl<'a> Copies<'a> {
+    pub(crate) fn of(old: &'a Maps) -> Self {
+        Self {
+            old,
+            controls: Controls::default(),
+            connections: 0,
+            refused: 0,
+            since: None,
+            deferred: HashSet::new(),
+        }
+    }
+
+    /// Copies what is there, while the old programs go on.
+    pub(crate) fn begin(&mut self, new: &mut Dataplane) -> Result<(), OpenError> {
+        self.copy(new, false)
+    }
+
+    /// Copies what changed since, now that the old programs have run to their end.
+    pub(crate) fn finish(&mut self, new: &mut Dataplane) -> Result<(), OpenError> {
+        self.copy(new, true)
+    }
+
     /// Inserts the old table's connections, or those that changed since the last copy, into the new one. Those that are
     /// there already only move on to a later state. Templates come first, then what else controls others, then those.
-    pub(crate) fn copy(&mut self, new: &mut Dataplane, old: &Maps) -> Result<(), OpenError> {
+    fn copy(&mut self, new: &mut Dataplane, is_last: bool) -> Result<(), OpenError> {
+        let old = self.old;
         let rows = Rows::read(old);
         let (start, second) = new.clock();
         // What found no room is tried again.
         let since = self.since.filter(|_| self.refused == 0);
+        let deferred = std::mem::take(&mut self.deferred);
         self.refused = 0;
-        let changed = |entry: &Entry| since.is_none_or(|since| !is_before(entry.stamp, since));
+        let changed = |entry: &Entry| {
+            since.is_none_or(|since| !is_before(entry.stamp, since))
+                || deferred.contains(&entry.key())
+        };
         for rank in [Rank::Template, Rank::Controls, Rank::Other] {
             let mut copied = Places::new();
-            for entry in entries(old).filter(|entry| Rank::of(entry) == rank && changed(entry)) {
+            let mut read = 0_u32;
+            for entry in entries(old) {
+                read += 1;
+                if is_last && read.is_multiple_of(AGAIN) {
+                    set_takeover(new, old, true);
+                }
+                if Rank::of(&entry) != rank || !changed(&entry) {
+                    continue;
+                }
                 let Some(index) = server_of(new, &rows, &entry) else {
                     continue;
                 };
+                if !is_last && self.controls.lack(&entry) {
+                    self.deferred.insert(entry.key());
+                    continue;
+                }
                 match programs::insert(&new.object, self.insertion(&entry, index))?.outcome {
                     1 => self.connections += 1,
                     2 => {}
@@ -136,6 +240,10 @@ impl Copies {
         }
         // A packet that was at work when the clock was read may have been counted a little later.
         self.since = Some(start.wrapping_sub(second));
+        if let Some(settings) = new.maps.settings.get(0) {
+            let expected = flags(old) & Settings::HAS_EXPECTED;
+            settings.flags.store(settings.flags.load() | expected);
+        }
         crate::calls::copy(&mut new.maps, old);
         crate::detour::copy_sequences(&mut new.maps, old);
         Ok(())
@@ -158,16 +266,27 @@ impl Copies {
             server_port: entry.server_port,
             control: control.0,
             control_generation: control.1,
+            method: entry.method + 1,
             ..Insertion::default()
         }
     }
 
-    /// What was copied.
-    pub(crate) fn adoption(&self) -> Adoption {
-        Adoption::Upgraded {
-            connections: self.connections,
-            refused: self.refused,
-        }
+    /// How many were copied, and how many found no room.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.connections, self.refused)
+    }
+}
+
+/// What several copies came to.
+pub(crate) fn adoption<'a>(copies: impl IntoIterator<Item = &'a Copies<'a>>) -> Adoption {
+    let (mut connections, mut refused) = (0, 0);
+    for (made, lost) in copies.into_iter().map(Copies::counts) {
+        connections += made;
+        refused += lost;
+    }
+    Adoption::Upgraded {
+        connections,
+        refused,
     }
 }
 
@@ -226,6 +345,12 @@ impl Controls {
         }
     }
 
+    /// Whether the connection is controlled by a slot that is not known.
+    fn lack(&self, entry: &Entry) -> bool {
+        State(entry.state).has(State::CONTROLLED)
+            && !self.0.contains_key(&(entry.is_v6, entry.control))
+    }
+
     /// The connection's state and the slot that controls it, there; it goes alone where that was lost.
     fn of(&self, entry: &Entry) -> (u32, (u32, u32)) {
         let controlled = State(entry.state).has(State::CONTROLLED);
@@ -236,18 +361,20 @@ impl Controls {
     }
 }
 
-/// Says to the programs of these maps whether connections are on their way between them and others:
-/// what comes for one that is not there yet is then dropped, and sent again by its sender.
-pub(crate) fn set_takeover(maps: &Maps, on: bool) {
-    let Some(settings) = maps.settings.get(0) else {
-        return;
-    };
-    let flags = settings.flags.load() & !Settings::TAKEOVER;
-    settings.flags.store(if on {
-        flags | Settings::TAKEOVER
+/// Says to the programs of both directors whether connections are on their way between them: what comes for one
+/// that is not there yet is then dropped, and sent again by its sender.
+pub(crate) fn set_takeover(new: &Dataplane, old: &Maps, on: bool) {
+    let (now, second) = new.clock();
+    let until = if on {
+        now.wrapping_add(TAKEOVER_SECONDS * second).max(1)
     } else {
-        flags
-    });
+        0
+    };
+    for maps in [&new.maps, old] {
+        if let Some(settings) = maps.settings.get(0) {
+            settings.takeover_until.store(until);
+        }
+    }
 }
 
 impl Dataplane {

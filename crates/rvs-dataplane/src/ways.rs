@@ -34,7 +34,8 @@ impl Dataplane {
                 ) else {
                     continue;
                 };
-                if row.hop != *hop || entry.hop_ifindex.load() == 0 {
+                // A way that an older process found may be there without a row's that says so.
+                if row.hop != *hop || hop.is_none() || entry.hop_ifindex.load() == 0 {
                     write_hop(entry, row, hop.as_ref());
                     row.hop.clone_from(hop);
                 }

@@ -2,12 +2,14 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::PathBuf,
     time::Instant,
 };
 
-use rvs_config::{Config, Director, Services};
+use etherparse::PacketBuilder;
+use rvs_config::{Config, Director, Server, Services};
 use rvs_dataplane::{Adoption, Dataplane, Origin, ServiceState};
-use rvs_lab::{Host, Lab};
+use rvs_lab::{Flood, Host, Lab};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -99,26 +101,31 @@ fn expect(dataplane: &Dataplane, wanted: &Services) {
     }
 }
 
+/// The director's, and its neighbour.
+type Hosts<'a> = (&'a Host, &'a Host);
+
 /// Does something with a director on an interface of its own, and removes it again.
 fn with_director(
     settings: &Director,
-    work: impl FnOnce(&Host, Dataplane) -> Result<Dataplane, Box<dyn std::error::Error>>,
+    work: impl FnOnce(Hosts<'_>, Dataplane) -> Result<Dataplane, Box<dyn std::error::Error>>,
 ) -> Outcome {
     let lab = Lab::new()?;
     let (host, peer) = (lab.host("director")?, lab.host("peer")?);
     lab.link(&host, "eth0", &peer, "eth0")?;
     let (dataplane, adoption) = host.in_namespace(|| Dataplane::open(settings))??;
     assert_eq!(adoption, Adoption::Fresh);
-    let outcome = catch_unwind(AssertUnwindSafe(|| work(&host, dataplane)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| work((&host, &peer), dataplane)));
     match outcome {
         Ok(Ok(dataplane)) => Ok(host.in_namespace(|| dataplane.detach())??),
-        Ok(Err(error)) => Err(error),
-        Err(panic) => {
+        failed => {
             // What is pinned outlives the namespaces.
             if let Ok(Ok((dataplane, _))) = host.in_namespace(|| Dataplane::open(settings)) {
                 let _ = host.in_namespace(|| dataplane.detach());
             }
-            resume_unwind(panic)
+            match failed {
+                Ok(outcome) => outcome.map(drop),
+                Err(panic) => resume_unwind(panic),
+            }
         }
     }
 }
@@ -135,7 +142,7 @@ fn settings(config: &Config, name: &str) -> Director {
 fn every_option_is_read_back() -> Outcome {
     let config = Config::parse(SERVICES, "test")?;
     let settings = settings(&config, "readback");
-    with_director(&settings, |host, mut dataplane| {
+    with_director(&settings, |(host, _), mut dataplane| {
         for service in &config.services {
             dataplane.add_service(service, Origin::Configured)?;
         }
@@ -190,7 +197,7 @@ fn sixteen_thousand_services() -> Outcome {
         );
         services.add(serde_json::from_str(&text)?)?;
     }
-    with_director(&settings, |host, mut dataplane| {
+    with_director(&settings, |(host, _), mut dataplane| {
         let begin = Instant::now();
         for service in &services {
             dataplane.add_service(service, Origin::Configured)?;
@@ -218,6 +225,139 @@ fn sixteen_thousand_services() -> Outcome {
         }
         eprintln!("removed in {:?}", begin.elapsed());
         assert!(dataplane.services().is_empty());
+        Ok(dataplane)
+    })
+}
+
+/// A director of so many slots with two servers, and as many UDP flows through it.
+fn with_flows(
+    name: &str,
+    slots: u32,
+    flows: u16,
+    work: impl FnOnce(Hosts<'_>, &Director, Dataplane) -> Result<Dataplane, Box<dyn std::error::Error>>,
+) -> Outcome {
+    let config = format!(
+        r#"
+[director]
+interfaces = ["eth0"]
+connections = {slots}
+connections_v6 = 4096
+
+[[service]]
+address = "udp://10.0.0.1:80"
+method = "direct"
+servers = ["10.0.0.3", "10.0.0.4"]
+"#
+    );
+    let config = Config::parse(&config, "test")?;
+    let settings = settings(&config, name);
+    with_director(&settings, |(host, peer), mut dataplane| {
+        for service in &config.services {
+            dataplane.add_service(service, Origin::Runtime)?;
+        }
+        dataplane.publish_all();
+        let (to, from) = (host.mac("eth0")?, peer.mac("eth0")?);
+        let flood = Flood::start(peer, "eth0", 100_000, move |number| {
+            let port = u16::try_from(number).ok().filter(|port| *port < flows)?;
+            let packet = PacketBuilder::ethernet2(from, to)
+                .ipv4([10, 0, 0, 2], [10, 0, 0, 1], 64)
+                .udp(10_000 + port, 80);
+            let mut bytes = Vec::new();
+            packet.write(&mut bytes, &[0; 8]).ok()?;
+            Some(bytes)
+        })?;
+        flood.finish()?;
+        assert_eq!(dataplane.connections().len(), usize::from(flows));
+        work((host, peer), &settings, dataplane)
+    })
+}
+
+/// Where an instance's maps are pinned, if it has one set of them.
+fn directory(settings: &Director) -> PathBuf {
+    let root = settings.bpffs.join("rvs").join(settings.instance.as_str());
+    let found: Vec<PathBuf> = std::fs::read_dir(&root)
+        .expect("it is pinned")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name() != Some("links".as_ref()))
+        .collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+/// Another release may count other things: what it pinned has another name, and another map of counters.
+#[test]
+fn what_an_upgrade_does_not_read_may_differ() -> Outcome {
+    with_flows("other", 4096, 50, |(host, _), settings, dataplane| {
+        let before = dataplane.services();
+        drop(dataplane);
+        let current = directory(settings);
+        std::fs::remove_file(current.join("COUNTS"))?;
+        std::fs::rename(&current, current.with_file_name("0123456789abcdef"))?;
+        let (dataplane, adoption) = host.in_namespace(|| Dataplane::open(settings))??;
+        assert_eq!(
+            adoption,
+            Adoption::Upgraded {
+                connections: 50,
+                refused: 0
+            }
+        );
+        assert_eq!(dataplane.connections().len(), 50);
+        assert_eq!(dataplane.services().len(), before.len());
+        directory(settings);
+        Ok(dataplane)
+    })
+}
+
+/// A process that was killed while it went from one table to another leaves both. Whichever the next start
+/// finds under its own name, the other's connections are not lost.
+#[test]
+fn an_interrupted_upgrade_is_finished() -> Outcome {
+    with_flows("whole", 4096, 50, |(host, _), settings, dataplane| {
+        drop(dataplane);
+        let current = directory(settings);
+        with_flows("half", 8192, 0, |_, half, dataplane| {
+            let made = directory(half);
+            let place = current.with_file_name(made.file_name().expect("a name"));
+            std::fs::rename(made, place)?;
+            Ok(dataplane)
+        })?;
+        let larger = Director {
+            connections: "8192".parse()?,
+            ..settings.clone()
+        };
+        let (dataplane, adoption) = host.in_namespace(|| Dataplane::open(&larger))??;
+        assert_eq!(adoption, Adoption::Adopted);
+        assert_eq!(dataplane.connections().len(), 50);
+        assert_eq!(dataplane.services().len(), 1);
+        directory(settings);
+        Ok(dataplane)
+    })
+}
+
+/// A server that came and went before the kernel's list was told of it is gone for whoever starts next, too.
+#[test]
+fn a_server_that_was_never_published_stays_removed() -> Outcome {
+    with_flows("brief", 4096, 0, |(host, _), settings, mut dataplane| {
+        let service = dataplane.services()[0].clone();
+        let server = |text: &str| -> Result<Server, Box<dyn std::error::Error>> {
+            let json = format!(
+                r#"{{"address": "udp://10.0.0.1:80", "servers": [{{"address": "{text}"}}]}}"#
+            );
+            let service: rvs_config::Service = serde_json::from_str(&json)?;
+            Ok(service.servers()[0])
+        };
+        // The first change goes to the kernel at once, the next two wait for each other.
+        dataplane.add_server(&service.key, &server("10.0.0.5")?, Origin::Runtime)?;
+        let brief = server("10.0.0.6")?;
+        dataplane.add_server(&service.key, &brief, Origin::Runtime)?;
+        dataplane.remove_server(&service.key, brief.socket_addr())?;
+        dataplane.publish_all();
+        let before = dataplane.services();
+        drop(dataplane);
+        let (dataplane, adoption) = host.in_namespace(|| Dataplane::open(settings))??;
+        assert_eq!(adoption, Adoption::Adopted);
+        assert_eq!(before[0].servers.len(), 3);
+        assert_eq!(dataplane.services()[0].servers.len(), 3);
         Ok(dataplane)
     })
 }

@@ -287,7 +287,7 @@ impl World {
         memory.settings = self.settings();
         if self.detours {
             memory.settings.detour_ifindex.store(DETOUR);
-            let until = surroundings.now.wrapping_add(1 << 30);
+            let until = surroundings.now.wrapping_add(1 << 20);
             memory.settings.detour_until.store(until);
         }
         if let Some(left) = self.drop_left {
@@ -496,11 +496,10 @@ fn server_of(spec: &ServerSpec, family: Family, service: u32, around: &Surroundi
         server.hop_mtu.store(spec.mtu);
         server.route_mtu.store(spec.mtu);
     }
-    // Half the clock's range ahead is the past.
     let ahead = if spec.hops == Hops::Stale {
         0_u32.wrapping_sub(1000)
     } else {
-        1 << 30
+        1 << 20
     };
     server.hop_valid_until.store(around.now.wrapping_add(ahead));
     server.flags.store(Server::with_method(flags, spec.method));
@@ -526,6 +525,8 @@ pub enum Edit {
     Flags(u32),
     /// A server that was removed is back.
     Return(usize),
+    /// Connections are on their way to another director's tables, for so many ticks from the start on.
+    Takeover(i32),
 }
 
 impl Edit {
@@ -542,6 +543,10 @@ impl Edit {
             }
             Self::Weight(server, weight) => memory.servers[server].weight.store(weight),
             Self::Flags(flags) => memory.settings.flags.store(flags),
+            Self::Takeover(ticks) => {
+                let until = memory.now.get().wrapping_add_signed(ticks);
+                memory.settings.takeover_until.store(until);
+            }
         }
     }
 }

@@ -122,3 +122,11 @@ pub fn elapsed(now: u32, since: u32, ticks: u32) -> bool {
     let age = now.wrapping_sub(since);
     age >= ticks && age < 1 << 31
 }
+
+/// Whether the tick `until` is still to come. What lies further ahead than anybody looks is long past: it was
+/// written half the clock's range ago, by a daemon that has been away since.
+#[inline(always)]
+pub fn is_ahead(now: u32, until: u32) -> bool {
+    const FURTHEST: u32 = 1 << 24;
+    until.wrapping_sub(now) < FURTHEST
+}

@@ -1,7 +1,7 @@
 //! What a command line asks for, once it is understood.
 
-use std::fmt;
 use std::net::SocketAddr;
+use std::{fmt, io};
 
 use rvs_config::{Server, ServiceKey, ServiceOptions};
 
@@ -111,6 +111,18 @@ impl Failure {
             exit: 2,
             reach: Reach::Program,
         }
+    }
+
+    /// Standard output takes no more. Whoever closed it has seen enough: the end is that by SIGPIPE, and silent.
+    pub(super) fn output(error: &io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure {
+                message: String::new(),
+                exit: 141,
+                reach: Reach::Program,
+            };
+        }
+        Failure::usage(format!("standard output: {error}"))
     }
 
     /// What popt or the director refuses.

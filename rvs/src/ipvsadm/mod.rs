@@ -18,7 +18,7 @@ pub(crate) mod table;
 mod tool;
 mod values;
 
-use std::io::{BufRead, BufWriter, Write};
+use std::io::{self, BufRead, BufWriter, Write};
 
 use command::{Command, Failure, OptionsArgument, Reach, ServerArgument, Wanted, What};
 use names::Names;
@@ -121,15 +121,17 @@ fn finish(result: Result<(), Failure>, stderr: &mut impl Write) -> u8 {
 }
 
 fn report(failure: &Failure, stderr: &mut impl Write) -> u8 {
-    // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(stderr, "{}", failure.message);
+    if !failure.message.is_empty() {
+        // Nobody is left to tell when standard error is gone.
+        let _ = writeln!(stderr, "{}", failure.message);
+    }
     failure.exit
 }
 
 impl From<TableError> for Failure {
     fn from(error: TableError) -> Failure {
-        if let TableError::Visitor(error) = error {
-            return Failure::usage(format!("standard output: {error}"));
+        if let TableError::Visitor(kind, text) = error {
+            return Failure::output(&io::Error::new(kind, text));
         }
         Failure::refused(error.to_string())
     }
@@ -206,7 +208,7 @@ fn execute(
     stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::usage(format!("standard output: {error}")))
+        .map_err(|error| Failure::output(&error))
 }
 
 fn is_known(key: ServiceKey, table: &mut impl Table) -> Result<bool, TableError> {
@@ -240,12 +242,12 @@ fn list_connections(
         print::connection(&entry, format, names, &mut out)
     });
     // A director that does not answer has no title either.
-    let result = seen.map_err(Failure::from).and_then(|()| {
-        begin(&mut out).map_err(|error| Failure::usage(format!("standard output: {error}")))
-    });
+    let result = seen
+        .map_err(Failure::from)
+        .and_then(|()| begin(&mut out).map_err(|error| Failure::output(&error)));
     let flushed = out.flush();
     result?;
-    flushed.map_err(|error| Failure::usage(format!("standard output: {error}")))
+    flushed.map_err(|error| Failure::output(&error))
 }
 
 fn list(

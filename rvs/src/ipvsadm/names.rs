@@ -84,7 +84,9 @@ impl Names {
             .iter()
             .filter(|(_, names)| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
             .find_map(|&(address, _)| v4(address));
-        if listed.is_some() || name.is_empty() || name.contains(char::is_whitespace) {
+        // A mistyped address is nobody's name: what a name server makes of it is not asked.
+        let is_number = name.chars().all(|c| c.is_ascii_digit() || c == '.');
+        if listed.is_some() || is_number || name.contains(char::is_whitespace) {
             return listed;
         }
         match self.others {

@@ -134,8 +134,8 @@ pub(crate) enum TableError {
     #[error("Permission denied (you must be root)")]
     PermissionDenied,
     /// Whoever visits has had enough.
-    #[error("{0}")]
-    Visitor(String),
+    #[error("{1}")]
+    Visitor(io::ErrorKind, String),
     /// What IPVS has no words for, such as a daemon that cannot be reached.
     #[error("{0}")]
     Other(String),

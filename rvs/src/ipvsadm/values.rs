@@ -74,7 +74,7 @@ fn port(text: &str, protocol: Option<&str>, names: &Names) -> Option<u16> {
 /// last of which fills what is left; blanks may follow.
 pub(super) fn inet_aton(text: &str) -> Option<Ipv4Addr> {
     // Where a blank stands the C library stops.
-    let end = text.find(|c: char| c.is_ascii_whitespace());
+    let end = text.find(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
     let text = text.get(..end.unwrap_or(text.len()))?;
     let mut address: u32 = 0;
     let parts: Vec<&str> = text.split('.').collect();

@@ -11,7 +11,7 @@ use rvs_abi::{
     family,
     slot::{Link, State},
 };
-use rvs_table::elapsed;
+use rvs_table::is_ahead;
 
 pub(crate) use nat::Side;
 
@@ -60,7 +60,7 @@ pub(crate) fn rewrite_of<T: Tables>(tables: &T, flow: &Flow, index: u32) -> Opti
 #[inline(always)]
 pub(crate) fn hop_to(server: &Server, now: u32) -> Hop {
     let flags = server.flags.load();
-    let fresh = !elapsed(now, server.hop_valid_until.load(), 1);
+    let fresh = is_ahead(now, server.hop_valid_until.load());
     Hop {
         address: core::array::from_fn(|i| server.hop_address[i].load()),
         ifindex: server.hop_ifindex.load(),
@@ -75,7 +75,7 @@ pub(crate) fn hop_to(server: &Server, now: u32) -> Hop {
 /// are the server's.
 #[inline(always)]
 pub(crate) fn link_hop_to(server: &Server, flags: u32, now: u32) -> Hop {
-    let fresh = !elapsed(now, server.hop_valid_until.load(), 1);
+    let fresh = is_ahead(now, server.hop_valid_until.load());
     Hop {
         ifindex: server.hop_ifindex.load(),
         mtu: server.hop_mtu.load(),

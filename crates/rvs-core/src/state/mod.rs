@@ -264,19 +264,21 @@ pub fn first_state<T: Tables>(tables: &T, flow: &Flow, method: Method) -> u32 {
 }
 
 /// Whether the connection in `slot`, a request slot, came to its end where `insertion` comes from, and the
-/// client used its port again there: the insertion is open and later, and the slot is closed or goes
-/// to another server.
+/// client used its port again there: the insertion is open and later than `latest`, the connection's last packet here, and
+/// the slot is closed or goes to another server. What is expected stays with the server that said so first.
 #[inline(always)]
 pub(crate) fn is_outdated<const N: usize, const PAD: usize>(
     slot: &Slot<N, PAD>,
+    latest: u32,
     insertion: &Insertion,
 ) -> bool {
     let protocol = insertion.protocol as u8;
     let is_request = Link(slot.head.link.load()).role() == Role::Request;
-    let later = insertion.stamp.wrapping_sub(slot.head.stamp.load());
+    let later = insertion.stamp.wrapping_sub(latest);
     let another = slot.head.server.load() != insertion.server
         || is_closed(protocol, State(slot.head.state.load()));
-    let open = !is_closed(protocol, State(insertion.state));
+    let open = !is_closed(protocol, State(insertion.state))
+        && insertion.state & State::NO_CLIENT_PORT == 0;
     is_request && another && open && later != 0 && later >> 31 == 0
 }
 
@@ -296,15 +298,20 @@ pub(crate) fn is_closed(protocol: u8, state: State) -> bool {
     }
 }
 
-/// Moves a connection on to the state that it has elsewhere, if more packets were seen there.
+/// Moves a connection on to the state that it has elsewhere, if more packets of the client were seen there, or as
+/// many and something of the server later than `latest`, the last packet here.
 #[inline(always)]
 pub(crate) fn catch_up<const N: usize, const PAD: usize>(
     server: &Server,
     slot: &Slot<N, PAD>,
+    latest: u32,
     insertion: &Insertion,
 ) {
-    let old = slot.head.state.load();
-    if slot.head.packets.load() >= insertion.packets || old == RELEASED {
+    let (old, packets) = (slot.head.state.load(), slot.head.packets.load());
+    let later = insertion.stamp.wrapping_sub(latest);
+    let is_later = later != 0 && later >> 31 == 0;
+    let is_news = insertion.packets > packets || insertion.packets == packets && is_later;
+    if !is_news || old == RELEASED {
         return;
     }
     slot.head.packets.store(insertion.packets);

@@ -126,16 +126,16 @@ fn not_by_nat(family: Family) -> Case {
 fn takeover(family: Family) -> Case {
     let data = (family.vip(0), 50000);
     let data = Recipe::tcp((family.client(), 40001), data, "S");
-    let flags = Settings::SCHEDULE | Settings::HAS_FTP | Settings::TAKEOVER;
     Case::new(
         format!(
             "{}: a data connection that another table may expect is dropped",
             family.name()
         ),
-        &world(family, Method::Nat),
+        &world(family, Method::Nat).with(Settings::HAS_FTP),
         vec![
-            Step::Edit(Edit::Flags(flags)),
+            Step::Edit(Edit::Takeover(1 << 20)),
             Step::drops(&data, Counter::DropTakeover),
+            Step::drops(&data.clone().flags("A"), Counter::DropTakeover),
             request(&from_client(family, "S")).opens(0, 1, 0),
         ],
     )

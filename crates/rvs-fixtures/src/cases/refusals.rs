@@ -279,7 +279,7 @@ fn refused(family: Family) -> Vec<Case> {
             Step::drops(&syn(40001), Counter::DropInactive),
         ],
     ));
-    let takeover = Edit::Flags(Settings::SCHEDULE | Settings::TAKEOVER);
+    let takeover = Edit::Takeover(1 << 20);
     cases.push(Case::new(
         name("during a takeover a packet of no known connection is dropped, and new ones are made"),
         &direct,
@@ -302,7 +302,7 @@ fn refused(family: Family) -> Vec<Case> {
             Step::Edit(takeover),
             Step::drops(&other, Counter::DropTakeover),
             request(&datagram, Method::Direct),
-            Step::Edit(Edit::Flags(Settings::SCHEDULE)),
+            Step::Edit(Edit::Takeover(-1)),
             request(&other, Method::Direct).opens(0, 0, 2),
         ],
     ));
@@ -327,7 +327,7 @@ fn refused(family: Family) -> Vec<Case> {
             Step::Edit(takeover),
             Step::drops(&stranger, Counter::DropTakeover),
             request(&syn(40001), Method::Direct).opens(0, 2, 0),
-            Step::Edit(Edit::Flags(Settings::SCHEDULE)),
+            Step::Edit(Edit::Takeover(-1)),
             request(&stranger, Method::Direct).opens(0, 3, 0),
         ],
     ));

@@ -376,6 +376,16 @@ fn started(family: Family) -> Vec<Case> {
             ],
         ),
         Case::new(
+            name(family, "during a takeover a NAT server's message waits"),
+            &world(family, Method::Nat),
+            vec![
+                Step::Edit(Edit::Takeover(1 << 20)),
+                Step::drops(&said(1, 40000, one.as_bytes()), Counter::DropTakeover),
+                Step::Edit(Edit::Takeover(-1)),
+                started(1, &said(1, 40000, one.as_bytes())).census(1, 0, 1),
+            ],
+        ),
+        Case::new(
             name(
                 family,
                 "a server that speaks in another's call is heard, the call stays",

@@ -1,8 +1,10 @@
 //! Listings, byte for byte.
 
+use std::io::{self, Write};
+
 use super::captures::{CONNECTIONS, LIST, connections, output, steps, table_of_the_list, words};
 use super::memory::Memory;
-use super::run;
+use super::{names, run, run_with_names};
 
 /// Runs a step of a session and compares.
 fn replay(table: &mut Memory, command: &str, expected: &str, status: u8) {
@@ -22,6 +24,43 @@ fn every_listing_of_the_session() {
     assert_eq!(steps.len(), 10);
     for step in steps {
         replay(&mut table, step.command, step.output, step.status);
+    }
+}
+
+/// Whoever reads the listing has seen enough, as `head` does.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_it_silently() {
+    let mut table = table_of_the_list();
+    let step = steps(CONNECTIONS).into_iter().next().expect("a listing");
+    table.connections = connections(step.output);
+    for command in ["-Ln", "-Sn", "-Lnc", "-h"] {
+        let mut stderr = Vec::new();
+        let status = run_with_names(
+            &[command.to_owned()],
+            &names(),
+            &mut table,
+            &mut io::empty(),
+            &mut Closed,
+            &mut stderr,
+        );
+        // 128 and the number of SIGPIPE.
+        assert_eq!(
+            (status, stderr.as_slice()),
+            (141, [].as_slice()),
+            "{command}"
+        );
     }
 }
 

@@ -55,7 +55,7 @@ impl Table for Memory {
         visit: &mut dyn FnMut(ConnectionEntry) -> io::Result<()>,
     ) -> Result<(), TableError> {
         for entry in self.connections.clone() {
-            visit(entry).map_err(|error| TableError::Visitor(error.to_string()))?;
+            visit(entry).map_err(|error| TableError::Visitor(error.kind(), error.to_string()))?;
         }
         Ok(())
     }
