@@ -146,16 +146,17 @@ impl Dataplane {
         if let (Some(credits), Some(old)) = (credits, olds.first()) {
             credits.settle(&dataplane.maps, old);
         }
-        let adoption = match upgrade::adoption(&copies) {
-            _ if olds.is_empty() && adopted => Adoption::Adopted,
-            _ if olds.is_empty() => Adoption::Fresh,
-            upgraded if adopted => {
+        let upgraded = upgrade::adoption(&copies);
+        drop(copies);
+        let adoption = match (adopted, olds.is_empty()) {
+            (true, true) => Adoption::Adopted,
+            (false, true) => Adoption::Fresh,
+            (true, false) => {
                 tracing::warn!(?upgraded, "an upgrade that was interrupted is finished");
                 Adoption::Adopted
             }
-            upgraded => upgraded,
+            (false, false) => upgraded,
         };
-        drop(copies);
         for other in others {
             object::remove_tree(&other).map_err(|error| {
                 OpenError::kernel(format!("removing {}", other.display()), error)
