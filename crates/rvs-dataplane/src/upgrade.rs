@@ -150,10 +150,10 @@ impl Credits {
     }
 }
 
-/// Whether a server that was overloaded takes new connections again.
+/// Whether a server that was overloaded takes new connections again ([`rvs_core::state::counts`]).
 fn has_few(server: &Server) -> bool {
     let count = |word: &rvs_abi::Word32| u64::from(word.load());
-    let total = count(&server.active) + count(&server.inactive) + count(&server.persistent);
+    let total = count(&server.active) + count(&server.inactive);
     match (count(&server.lower), count(&server.upper)) {
         (0, upper) => total * 4 < upper * 3,
         (lower, _) => total < lower,
