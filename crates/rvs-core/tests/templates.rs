@@ -127,6 +127,39 @@ fn an_established_connection_assures_its_template() {
     }
 }
 
+/// The client sends SCTP's chunk, or the server does.
+fn chunk(memory: &Memory, from_client: bool, kind: u8) {
+    let client = (Family::V4.client(), 1000);
+    memory.arrives(&if from_client {
+        Recipe::sctp(client, (Family::V4.vip(0), 80), kind)
+    } else {
+        Recipe::sctp((Family::V4.server(0), 8080), client, kind).from_server(0)
+    });
+}
+
+/// Whoever says the word that establishes it.
+#[test]
+fn an_established_association_assures_its_template() {
+    const INIT: u8 = 1;
+    const INIT_ACK: u8 = 2;
+    const COOKIE_ECHO: u8 = 10;
+    const COOKIE_ACK: u8 = 11;
+    let memory = tables(&director(132, Method::Nat));
+    for (from_client, kind) in [(true, INIT), (false, INIT_ACK), (true, COOKIE_ECHO)] {
+        chunk(&memory, from_client, kind);
+        assert!(!is_assured(&memory), "{kind}");
+    }
+    chunk(&memory, false, COOKIE_ACK);
+    assert!(is_assured(&memory));
+
+    // Where the server is not seen, the client's COOKIE ECHO is the last word.
+    let memory = tables(&director(132, Method::Direct));
+    chunk(&memory, true, INIT);
+    assert!(!is_assured(&memory));
+    chunk(&memory, true, COOKIE_ECHO);
+    assert!(is_assured(&memory));
+}
+
 #[test]
 fn an_answered_datagram_assures_its_template() {
     let memory = tables(&director(17, Method::Nat));

@@ -2,7 +2,7 @@
 //! how many connections a slot controls. Who makes or ends a connection's slot counts it, once.
 
 use rvs_abi::{
-    Head, Server,
+    Head, SctpState, Server, TcpState,
     slot::{NO_CONTROL, State},
 };
 use rvs_table::tag;
@@ -110,6 +110,15 @@ pub(super) fn assure<T: Tables>(tables: &T, head: &Head, words: u32) {
         return;
     };
     assure_template(template);
+}
+
+/// Whether a connection in this state is established, TCP's or SCTP's: in the other's states each of the two numbers is
+/// that of an inactive one.
+#[inline(always)]
+pub(super) fn is_established(state: u32) -> bool {
+    let number = State(state).number();
+    state & State::INACTIVE == 0
+        && (number == TcpState::Established as u32 || number == SctpState::Established as u32)
 }
 
 /// The same where the template itself is known.

@@ -169,12 +169,11 @@ fn change_state<const N: usize, const PAD: usize, T: Tables>(
     old
 }
 
-/// Whether the connection has just shown that it is one: it is established, or was answered.
+/// Whether the connection has just shown that it is one: it is established, or, where there are no states, was answered.
 #[inline(always)]
 fn assures(flow: &Flow, old: u32, new: u32, direction: Direction) -> bool {
-    if flow.is_tcp() {
-        let established = TcpState::Established as u32;
-        State(new).number() == established && State(old).number() != established
+    if flow.is_stateful() {
+        counts::is_established(new) && !counts::is_established(old)
     } else {
         direction == Direction::Output
     }
