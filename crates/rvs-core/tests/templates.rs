@@ -161,6 +161,19 @@ fn an_established_association_assures_its_template() {
 }
 
 #[test]
+fn a_connection_that_begins_as_established_assures_its_template() {
+    let sloppy = Settings::SLOPPY_TCP | Settings::SLOPPY_SCTP;
+    for method in [Method::Direct, Method::Nat] {
+        let memory = tables(&director(6, method).with(sloppy));
+        memory.asks(1000, 6, "A");
+        assert!(is_assured(&memory), "{method:?}");
+        let memory = tables(&director(132, method).with(sloppy));
+        chunk(&memory, true, 0);
+        assert!(is_assured(&memory), "{method:?}, SCTP");
+    }
+}
+
+#[test]
 fn an_answered_datagram_assures_its_template() {
     let memory = tables(&director(17, Method::Nat));
     memory.asks(1000, 17, "");

@@ -24,6 +24,10 @@ pub fn enter<T: Tables>(tables: &T, server: u32, state: u32, control: u64, words
         && let Some(controlling) = controlling(tables, control, words)
     {
         controlling.controlled.add(1);
+        // Its first packet may have said it all (`sloppy_tcp`, `sloppy_sctp`).
+        if is_established(state) {
+            assure_template(controlling);
+        }
     }
     let Some(server) = tables.server(server) else {
         return 0;
