@@ -15,6 +15,8 @@ use crate::{dataplane::Dataplane, object::Maps, shared::Plain};
 
 /// Words of a memory.
 pub(crate) const WORDS: usize = size_of::<rvs_abi::Locality>() / 4;
+/// `BPF_EXIST`
+const ONLY_IF_THERE: u64 = 2;
 const PAUSE: Duration = Duration::from_secs(60);
 /// Between two looks at everything.
 const WHOLE: u32 = 30;
@@ -99,6 +101,51 @@ impl Dataplane {
             entry.localities.store(0);
         }
     }
+
+    /// Forgets these servers, in order of their indexes, which will be others'.
+    pub(crate) fn forget_servers(&mut self, gone: &[u32]) {
+        let mut services: Vec<u32> = gone
+            .iter()
+            .filter_map(|index| self.rows.service(&self.rows.servers.get(index)?.service?))
+            .filter(|row| remembers(row.options.scheduler))
+            .map(|row| row.index)
+            .collect();
+        if services.is_empty() {
+            return;
+        }
+        services.sort_unstable();
+        services.dedup();
+        let known: Vec<(LocalityKey, [u32; WORDS])> = self
+            .maps
+            .localities
+            .iter()
+            .filter_map(|known| known.ok().map(|(key, words)| (key.0, words)))
+            .filter(|(key, _)| services.binary_search(&key.service).is_ok())
+            .collect();
+        for (key, words) in known {
+            if let Some(words) = without(words, gone) {
+                // Only if it is still there. Another server that joins just now may be lost: it joins again.
+                let _ = self
+                    .maps
+                    .localities
+                    .insert(Plain(key), words, ONLY_IF_THERE);
+            }
+        }
+    }
+}
+
+/// The memory without these servers, which are in order, if it has any of them.
+fn without(mut words: [u32; WORDS], gone: &[u32]) -> Option<[u32; WORDS]> {
+    let mut found = false;
+    // Two words of time, then servers, each plus 1.
+    for word in words.iter_mut().skip(2) {
+        let index = word.checked_sub(1);
+        if index.is_some_and(|index| gone.binary_search(&index).is_ok()) {
+            *word = 0;
+            found = true;
+        }
+    }
+    found.then_some(words)
 }
 
 /// Lets the new director remember what the old one did, its services and servers by their new indexes.
@@ -169,6 +216,20 @@ mod tests {
         idle: 100,
         whole: false,
     };
+
+    #[test]
+    fn a_server_that_is_gone_leaves_every_place_that_it_had() {
+        let mut words = [0; WORDS];
+        // Last asked for, last changed; the servers 3, 0, 3 and 9.
+        words[..7].copy_from_slice(&[4, 10, 4, 1, 0, 4, 10]);
+        assert_eq!(without(words, &[7]), None);
+        let mut rest = [0; WORDS];
+        rest[..7].copy_from_slice(&[4, 10, 0, 1, 0, 0, 10]);
+        assert_eq!(without(words, &[3, 7]), Some(rest));
+        rest[3] = 0;
+        rest[6] = 0;
+        assert_eq!(without(words, &[0, 3, 9]), Some(rest));
+    }
 
     #[test]
     fn few_stay_until_they_expire() {

@@ -93,6 +93,7 @@ impl Dataplane {
             })
             .map(|(index, _)| *index)
             .collect();
+        self.forget_servers(&free);
         for index in free {
             let counted = self.counted_by_server(index);
             if let Some(row) = self.rows.remove_server(index) {

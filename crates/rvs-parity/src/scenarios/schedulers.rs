@@ -75,6 +75,16 @@ pub(crate) fn all() -> Vec<Scenario> {
         })
         .marks(NET),
         Scenario::new(
+            "lblc-replaced",
+            "a cache goes, and another one comes",
+            |stage| replaced(stage, "lblc"),
+        )
+        .marks(NET),
+        Scenario::new("lblcr-replaced", "the same, with sets", |stage| {
+            replaced(stage, "lblcr")
+        })
+        .marks(NET),
+        Scenario::new(
             "locality-ipv6",
             "lblc and lblcr, by firewall marks, IPv6",
             locality6,
@@ -243,6 +253,27 @@ fn by_destination(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
     stage.setup("-a -f 9 -r 10.1.0.24 -g -w 9")?;
     stage.choices("one more", &round(2))?;
     stage.admin("-Ln")?;
+    Ok(())
+}
+
+/// What was at one cache is not at another that comes when nothing of the first is left.
+fn replaced(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
+    stage.setup(&service("-f 9", scheduler, "-g", &[100, 100]))?;
+    let round = |round: u16, flags: &str| -> Vec<Packet> {
+        (0..8_u16)
+            .map(|n| {
+                let to = at([10, 9, 0, n as u8 + 1].into(), 80);
+                Packet::tcp(at(client(2), 5000 + round * 100 + n), to, flags)
+            })
+            .collect()
+    };
+    stage.choices("at first", &round(0, "S"))?;
+    stage.choices("all end", &round(0, "R"))?;
+    stage.sleep(std::time::Duration::from_secs(12));
+    stage.setup("-d -f 9 -r 10.1.0.22")?;
+    stage.sleep(std::time::Duration::from_secs(4));
+    stage.setup("-a -f 9 -r 10.1.0.24 -g -w 1")?;
+    stage.choices("24 instead of 22", &round(1, "S"))?;
     Ok(())
 }
 
