@@ -140,7 +140,8 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         method: persist::method_of(method, first),
         server: index,
         state: first,
-        packets: 1,
+        // A template has those alone that leave no connection (`persist::by_template`).
+        packets: u32::from(first & State::TEMPLATE == 0),
         stamp: now,
         control: intent.control,
         control_generation: intent.control_generation,

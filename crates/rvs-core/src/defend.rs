@@ -72,8 +72,12 @@ fn goes<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     let state = State(slot.head.state.load());
     let number = state.number();
     if state.has(State::TEMPLATE) {
-        // Those of one-packet scheduling would take part in the lottery, in which packets count, and a template has none.
-        return !state.has(State::ASSURED) && !is_once(tables, slot);
+        // Those of one-packet scheduling take part by their datagrams.
+        return if is_once(tables, slot) {
+            loses(tables, store, slot, now)
+        } else {
+            !state.has(State::ASSURED)
+        };
     }
     let protocol = Link(slot.head.link.load()).protocol();
     if is_half_open(protocol, state) {

@@ -73,6 +73,7 @@ pub(crate) fn by_template<P: Path>(
         return drop(path, Counter::DropInsertRace);
     }
     if director::is_once(path, flow, intent.service) {
+        count_datagram(path, key, template);
         return path.opened(flow, intent);
     }
     // Another server would be another session.
@@ -82,6 +83,15 @@ pub(crate) fn by_template<P: Path>(
             path.opened(flow, intent)
         }
         Err(action) => action,
+    }
+}
+
+/// Counts a datagram that leaves no connection at its template, by which `drop_entry` knows how much that is used (IPVS:
+/// `ip_vs_in_hook`, the controlling connection's `in_pkts`).
+#[inline(always)]
+fn count_datagram<T: Tables>(tables: &T, key: &Flow, template: u32) {
+    if let Some(head) = connection::head(tables, key, template) {
+        head.packets.store(head.packets.load().saturating_add(1));
     }
 }
 

@@ -7,7 +7,7 @@ use rvs_abi::{
 };
 use rvs_core::restore::{MADE, restore};
 use rvs_fixtures::{
-    Memory, SECOND, Surroundings, World,
+    Memory, Recipe, SECOND, Surroundings, World,
     place::{Family, words},
 };
 use rvs_table::tag;
@@ -127,19 +127,30 @@ fn an_expected_data_connection_stays_and_so_does_its_control_connection() {
     assert_eq!(live(&memory), 2);
 }
 
-/// What counts in the lottery are packets, and a template has none.
+/// They control nothing, so what counts in the lottery are their own datagrams.
 #[test]
-fn a_template_of_one_packet_scheduling_does_not_lose() {
-    let memory = tables(17, |world| {
-        world
-            .persistent(300 * SECOND)
-            .with_service(|service| service.flags |= Service::ONE_PACKET)
-    });
-    memory.asks(1000, 17, "");
-    assert_eq!(live(&memory), 1);
-    memory.passes(61 * SECOND);
-    for _ in 0..100 {
-        assert_eq!(defend(&memory), 0);
+fn quiet_templates_of_one_packet_scheduling_with_n_datagrams_go_one_in_n() {
+    for (packets, expected) in [(1, 1000..=1000), (2, 420..=580), (8, 80..=180), (9, 0..=0)] {
+        let memory = tables(17, |world| {
+            world
+                .persistent(300 * SECOND)
+                .with_service(|service| service.flags |= Service::ONE_PACKET)
+        });
+        for client in 0..1000_u16 {
+            let [high, low] = client.to_be_bytes();
+            let client = ([172, 16, high, low].into(), 4000);
+            for _ in 0..packets {
+                memory.arrives(&Recipe::udp(client, (Family::V4.vip(0), 80)));
+            }
+        }
+        let persistent = &memory.servers[0].persistent;
+        assert_eq!(persistent.load(), 1000);
+        memory.passes(60 * SECOND - 1);
+        assert_eq!(defend(&memory), 0, "{packets}: not quiet for long enough");
+        memory.passes(1);
+        let dropped = defend(&memory);
+        assert!(expected.contains(&dropped), "{packets}: {dropped}");
+        assert_eq!(persistent.load(), 1000 - dropped);
     }
 }
 
