@@ -153,7 +153,8 @@ fn insert_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         } => {
             let control = counts::control(intent.control, intent.control_generation);
             tables.enter(index, first, control, N as u32);
-            if first & State::TEMPLATE == 0 {
+            // What a control connection announced was not scheduled (IPVS: `ip_vs_ftp_out` counts nothing).
+            if first & State::TEMPLATE == 0 && intent.service != NONE {
                 tables.account(index, Traffic::Connection);
             }
             if spilled {

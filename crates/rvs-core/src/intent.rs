@@ -9,7 +9,7 @@ use crate::NONE;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Intent {
-    /// The service.
+    /// The service; [`NONE`] of a connection that was expected.
     pub service: u32,
     /// The server.
     pub server: u32,

@@ -73,6 +73,9 @@ fn the_first_caller_has_it() {
     calls(&memory, 40000);
     assert_eq!(live(&memory), (1, 0));
     assert_eq!(count(&memory, Counter::FtpData), 1);
+    // Nobody scheduled it.
+    assert_eq!(memory.stats()[0].connections, 0);
+    assert_eq!(memory.stats()[0].packets_in, 1);
     calls(&memory, 40001);
     assert_eq!(live(&memory), (1, 0));
     assert_eq!(count(&memory, Counter::PassNoService), 1);
