@@ -320,6 +320,8 @@ impl Dataplane {
                     entry.inactive.store(0);
                     entry.persistent.store(0);
                     entry.overloaded.store(0);
+                    entry.upper.store(0);
+                    entry.lower.store(0);
                     entry.last_weight.store(0);
                     entry.hop_ifindex.store(0);
                 }

@@ -164,24 +164,35 @@ pub(crate) fn write_server(entry: &ServerEntry, server: &Server, own_timeouts: b
         entry.last_weight.store(weight);
     }
     entry.weight.store(weight);
-    entry.lower.store(server.thresholds().lower());
-    let upper = server.thresholds().upper();
-    // Who may have more than before takes new ones at once (IPVS: `__ip_vs_update_dest`).
-    if upper > entry.upper.load() {
-        entry.overloaded.store(0);
-    }
+    let former = (entry.upper.load(), entry.lower.load());
+    let (upper, lower) = (server.thresholds().upper(), server.thresholds().lower());
+    entry.lower.store(lower);
     entry.upper.store(upper);
     entry.tunnel.store(tunnel_word(server.tunnel()));
     let mut flags = entry.flags.load() & !(ServerEntry::CAPPED | ServerEntry::OWN_TIMEOUTS);
-    if server.thresholds().upper() > 0 {
+    if upper > 0 {
         flags |= ServerEntry::CAPPED;
-    } else {
-        entry.overloaded.store(0);
     }
     if own_timeouts {
         flags |= ServerEntry::OWN_TIMEOUTS;
     }
     entry.flags.store(flags);
+    if former != (upper, lower) {
+        // After the thresholds, since packets go by them too.
+        judge(entry, upper, lower);
+    }
+}
+
+/// Says whether a server with other thresholds than before is overloaded: between the two it stays as it is (IPVS:
+/// `ip_vs_dest_update_overload`).
+fn judge(entry: &ServerEntry, upper: u32, lower: u32) {
+    let lower = if lower > 0 { lower } else { upper - upper / 4 };
+    let total = u64::from(entry.active.load()) + u64::from(entry.inactive.load());
+    if upper == 0 || total < u64::from(lower) {
+        entry.overloaded.store(0);
+    } else if total >= u64::from(upper) {
+        entry.overloaded.store(1);
+    }
 }
 
 /// The thresholds and the kind of tunnel that an entry's words are.
@@ -327,5 +338,36 @@ mod tests {
             write_server(&entry, &plain.with_weight(Weight::ZERO), false);
             assert_eq!((entry.flags.load(), entry.last_weight.load()), (0, 3));
         }
+    }
+
+    #[test]
+    fn other_thresholds_begin_and_end_an_overload() {
+        let address = "10.1.0.1".parse().expect("address");
+        let weight = Weight::new(1).expect("weight");
+        let plain = Server::new(address, 80, Method::Direct, weight).expect("server");
+        let entry = ServerEntry::default();
+        entry.active.store(6);
+        entry.inactive.store(4);
+        let after = |upper, lower| {
+            let thresholds = Thresholds::new(upper, lower).expect("in order");
+            write_server(&entry, &plain.with_thresholds(thresholds), false);
+            entry.overloaded.load() != 0
+        };
+        // Ten connections. More than fit; as many as fit.
+        assert!(after(8, 0));
+        assert!(after(10, 5));
+        // Between the thresholds it stays as it was, without a lower one from three quarters of the upper on.
+        assert!(after(11, 10));
+        assert!(after(13, 0));
+        assert!(!after(14, 0));
+        assert!(!after(13, 0));
+        assert!(!after(11, 10));
+        assert!(after(10, 0));
+        assert!(!after(11, 11));
+        assert!(after(10, 0));
+        assert!(!after(0, 0));
+        // What did not change leaves it alone.
+        entry.overloaded.store(1);
+        assert!(after(0, 0));
     }
 }

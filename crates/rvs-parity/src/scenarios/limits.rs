@@ -16,6 +16,11 @@ pub(crate) fn all() -> Vec<Scenario> {
             "a lower threshold ends the overload",
             lower,
         ),
+        Scenario::new(
+            "thresholds-edited",
+            "other thresholds begin and end an overload",
+            edited,
+        ),
         Scenario::new("thresholds-saved", "thresholds in -S", saved).explained(&[Explained {
             step: "ipvsadm -S -n",
             heading: "Saved thresholds",
@@ -103,6 +108,24 @@ fn lower(stage: &mut Stage<'_>) -> Result<()> {
     stage.sleep(std::time::Duration::from_secs(12));
     stage.choices("there is room for three", &syns(2, 5))?;
     stage.admin("-L -n --thresholds")?;
+    Ok(())
+}
+
+/// Six connections stand all the time.
+fn edited(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(
+        "-A -t 10.0.0.100:80 -s rr
+-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g -x 20
+",
+    )?;
+    stage.choices("six fit", &syns(0, 6))?;
+    for (round, thresholds) in (1..).zip(["-x 5", "-x 7", "-x 8", "-x 9", "-x 7 -y 6", "-x 9 -y 8"])
+    {
+        stage.admin(&format!(
+            "-e -t 10.0.0.100:80 -r 10.1.0.21:80 -g {thresholds}"
+        ))?;
+        stage.choices(thresholds, &syns(round, 1))?;
+    }
     Ok(())
 }
 
