@@ -1,7 +1,7 @@
 //! The schedulers against plain models of IPVS's, written from its rules and sharing no code with them.
 
 use proptest::prelude::*;
-use rvs_abi::{Method, Scheduler, Server};
+use rvs_abi::{Method, Scheduler, Server, Service};
 use rvs_core::{Flow, NONE, schedule::choose};
 use rvs_fixtures::{Hops, Memory, ServerSpec, Surroundings, World, place::Family};
 
@@ -80,6 +80,11 @@ impl WeightedRoundRobin {
     }
 
     fn next(&mut self, weights: &[u32]) -> Option<usize> {
+        self.next_but(weights, &[])
+    }
+
+    /// `full` are those that are overloaded.
+    fn next_but(&mut self, weights: &[u32], full: &[bool]) -> Option<usize> {
         if self.top == 0 {
             return None;
         }
@@ -88,7 +93,7 @@ impl WeightedRoundRobin {
         loop {
             let from = place.map_or(0, |place| place + 1);
             for (at, weight) in weights.iter().enumerate().skip(from) {
-                if i64::from(*weight) >= self.current {
+                if i64::from(*weight) >= self.current && full.get(at) != Some(&true) {
                     self.at = Some(at);
                     return Some(at);
                 }
@@ -101,6 +106,7 @@ impl WeightedRoundRobin {
             if self.current <= 0 {
                 self.current = self.top;
                 if last_pass || last.is_none() {
+                    self.at = None;
                     return None;
                 }
                 restarted = true;
@@ -189,6 +195,23 @@ proptest! {
         let mut model = WeightedRoundRobin::new(&weights);
         for _ in 0..picks {
             prop_assert_eq!(pick(&memory), model.next(&weights), "weights {:?}", &weights);
+        }
+    }
+
+    #[test]
+    fn exact_wrr_is_the_models_where_servers_are_overloaded(
+        weights in prop::collection::vec(0..9_u32, 1..5),
+        full in prop::collection::vec(prop::collection::vec(prop::bool::weighted(0.7), 4), 1..40),
+    ) {
+        let memory = director(Scheduler::Wrr, &weights);
+        let flags = &memory.services[0].flags;
+        flags.store(flags.load() | Service::EXACT);
+        let mut model = WeightedRoundRobin::new(&weights);
+        for full in full {
+            for (server, full) in memory.servers.iter().zip(&full) {
+                server.overloaded.store(u32::from(*full));
+            }
+            prop_assert_eq!(pick(&memory), model.next_but(&weights, &full));
         }
     }
 

@@ -5,10 +5,12 @@
 //! first whose weight is at least `cw`; at the list's end `cw` falls by `di`, and below one it starts
 //! again at `mw`. `di` and `mw` are the service's `weight_step` and `weight_top`; position and `cw`
 //! are its cursor.
+//!
+//! Where all are overloaded IPVS loses its turn, and begins at the heaviest again. Here the turn stays.
 
 use rvs_abi::{Service, service::Region};
 
-use super::eligible;
+use super::{eligible, is_exact};
 use crate::{NONE, Tables, tables::Step};
 
 struct Walk {
@@ -103,6 +105,10 @@ pub(super) fn choose<T: Tables>(
         };
         tables.repeat(region.length, &mut heaviest);
         if heaviest.weight == 0 {
+            // IPVS begins anew then, unless this round was the last one that it had left (`err_over`).
+            if is_exact(service) && avoid == NONE && (position == 0 || current > step) {
+                service.cursor.cas(cursor, u64::from(top) << 32);
+            }
             return (NONE, true);
         }
         let rounds = top.saturating_sub(heaviest.weight).div_ceil(step);

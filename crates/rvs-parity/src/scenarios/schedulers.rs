@@ -24,6 +24,11 @@ pub(crate) fn all() -> Vec<Scenario> {
             "weighted round robin, many sets of weights",
             wrr_weights,
         ),
+        Scenario::new(
+            "wrr-full",
+            "weighted round robin, after all were full",
+            wrr_full,
+        ),
         Scenario::new("lc", "least connections", |stage| loaded(stage, "lc")),
         Scenario::new("wlc", "weighted least connections", |stage| {
             loaded(stage, "wlc")
@@ -174,6 +179,25 @@ fn wrr_weights(stage: &mut Stage<'_>) -> Result<()> {
         });
         stage.choices(&format!("{weights:?}"), &packets)?;
     }
+    Ok(())
+}
+
+/// Who is refused comes in the middle of a turn.
+fn wrr_full(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(
+        "-A -t 10.0.0.100:80 -s wrr
+-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g -w 5 -x 4 -y 4
+-a -t 10.0.0.100:80 -r 10.1.0.22:80 -g -w 3 -x 3 -y 3
+-a -t 10.0.0.100:80 -r 10.1.0.23:80 -g -w 1 -x 1 -y 1
+",
+    )?;
+    stage.choices("until all are full", &some(0))?;
+    let ends: Vec<_> = (0..8)
+        .map(|n| Packet::tcp(at(client(2), 4000 + n), at(vip(100), 80), "R"))
+        .collect();
+    stage.choices("all end", &ends)?;
+    stage.sleep(std::time::Duration::from_secs(12));
+    stage.choices("there is room again", &some(1)[..5])?;
     Ok(())
 }
 
