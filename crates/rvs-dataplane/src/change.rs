@@ -121,9 +121,14 @@ impl Dataplane {
         let index = row.index;
         let own_timeouts = !options.timeouts.is_empty();
         let other_rules = former.rules != options.rules;
+        let other_scheduler = former.scheduler != options.scheduler;
         self.rows.options_changed(key);
-        // A scheduler's table must be there before the scheduler, and may go after it.
-        let done = self.publish(key);
+        // A scheduler's table must be there before the scheduler, and may go after it. The same scheduler goes on where it is.
+        let done = if other_scheduler {
+            self.publish(key)
+        } else {
+            Ok(())
+        };
         let done = done.and_then(|()| {
             if other_rules {
                 self.write_rules()
@@ -141,7 +146,7 @@ impl Dataplane {
         if let Some(entry) = self.maps.services.get(index) {
             options::write(entry, options, key.family(), self.ticks);
         }
-        if remembers(former.scheduler) && former.scheduler != options.scheduler {
+        if remembers(former.scheduler) && other_scheduler {
             self.forget_localities(index);
         }
         for (index, row) in self.rows.servers_of(key) {
@@ -149,7 +154,9 @@ impl Dataplane {
                 options::write_server(entry, &row.server, own_timeouts);
             }
         }
-        self.weigh(key);
+        if other_scheduler {
+            self.weigh(key);
+        }
         self.note_kinds();
         Ok(())
     }

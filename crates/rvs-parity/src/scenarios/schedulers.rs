@@ -25,6 +25,11 @@ pub(crate) fn all() -> Vec<Scenario> {
             wrr_weights,
         ),
         Scenario::new(
+            "wrr-edited",
+            "weighted round robin, and other options of the service",
+            wrr_edited,
+        ),
+        Scenario::new(
             "wrr-full",
             "weighted round robin, after all were full",
             wrr_full,
@@ -179,6 +184,18 @@ fn wrr_weights(stage: &mut Stage<'_>) -> Result<()> {
         });
         stage.choices(&format!("{weights:?}"), &packets)?;
     }
+    Ok(())
+}
+
+/// The same scheduler goes on with its turn.
+fn wrr_edited(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "wrr", "-g", &[1, 3, 2, 5]))?;
+    stage.choices("at first", &some(0)[..4])?;
+    stage.admin("-E -t 10.0.0.100:80 -s wrr")?;
+    stage.choices("nothing else", &some(1)[..3])?;
+    stage.admin("-E -t 10.0.0.100:80 -s wrr -p 60")?;
+    stage.admin("-E -t 10.0.0.100:80 -s wrr")?;
+    stage.choices("persistent for a while", &some(2))?;
     Ok(())
 }
 
