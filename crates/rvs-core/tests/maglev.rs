@@ -2,7 +2,7 @@
 //! servers.
 
 use rvs_abi::Scheduler;
-use rvs_core::schedule::build::{Candidate, MAGLEV, fill};
+use rvs_core::schedule::build::{Candidate, MAGLEV, MAGLEV_EXACT, address, fill};
 
 fn table(servers: impl IntoIterator<Item = (u16, u32)>) -> Vec<u16> {
     let candidate = |(number, weight): (u16, u32)| {
@@ -67,4 +67,26 @@ fn the_order_of_addition_does_not_matter() {
     let forward: Vec<_> = equal(50).collect();
     let back: Vec<_> = forward.iter().copied().rev().collect();
     assert_eq!(table(forward), table(back));
+}
+
+/// Two pairs of servers that differ in their last words alone.
+#[test]
+fn exact_tables_of_an_ipv4_service_see_the_first_word_of_an_ipv6_server() {
+    let words = |network: u32, host: u32| [0x2001_0000 + network, 0xdb8, 0, host].map(u32::to_be);
+    let table = |exact, is_v6, servers: [(u32, u32); 2]| {
+        let mut candidates: Vec<Candidate> = (0..)
+            .zip(servers)
+            .map(|(position, (network, host))| {
+                let seen = address(exact, is_v6, words(network, host));
+                Candidate::new(seen, 80, position, 1)
+            })
+            .collect();
+        let mut entries = vec![0; MAGLEV_EXACT as usize];
+        fill(Scheduler::Mh, exact, &mut candidates, &mut entries);
+        entries
+    };
+    let (one, other) = ([(1, 1), (2, 1)], [(1, 7), (2, 9)]);
+    assert_eq!(table(true, false, one), table(true, false, other));
+    assert_ne!(table(true, true, one), table(true, true, other));
+    assert_ne!(table(false, false, one), table(false, false, other));
 }

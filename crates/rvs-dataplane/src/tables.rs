@@ -2,6 +2,7 @@
 //! and are published with it, whole; where nothing that they are made of has changed they stay.
 
 use rvs_abi::Scheduler;
+use rvs_config::Family;
 use rvs_core::schedule::build::{self, Candidate};
 
 use crate::{dataplane::Dataplane, rows::ServiceRow, wire};
@@ -11,6 +12,7 @@ use crate::{dataplane::Dataplane, rows::ServiceRow, wire};
 pub(crate) struct Recipe {
     scheduler: Scheduler,
     exact: bool,
+    family: Family,
     size: u32,
     /// In the order of the list: who, and with which weight.
     servers: Vec<(u32, u32)>,
@@ -46,6 +48,7 @@ impl Dataplane {
         Some(Recipe {
             scheduler,
             exact,
+            family: row.key.family(),
             size,
             servers: row.servers.iter().filter_map(weight).collect(),
         })
@@ -55,7 +58,8 @@ impl Dataplane {
     pub(crate) fn write_table(&self, recipe: &Recipe, place: u32) {
         let candidate = |(position, (index, weight)): (usize, &(u32, u32))| {
             let server = self.rows.servers.get(index)?.server;
-            let address = wire::words(server.address());
+            let is_v6 = recipe.family == Family::V6;
+            let address = build::address(recipe.exact, is_v6, wire::words(server.address()));
             let position = u16::try_from(position).ok()?;
             Some(Candidate::new(address, server.port(), position, *weight))
         };

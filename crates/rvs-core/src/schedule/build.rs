@@ -47,6 +47,17 @@ pub fn weight(scheduler: Scheduler, exact: bool, weight: u32, last: u32) -> u32 
     }
 }
 
+/// A server's address as a table sees it, of a service of IPv6 or not. IPVS's mh sees the first word alone of an IPv6 server in
+/// an IPv4 service (`ip_vs_mh_permutate`).
+pub fn address(exact: bool, is_v6: bool, address: [u32; 4]) -> [u32; 4] {
+    let [first, ..] = address;
+    if exact && !is_v6 {
+        [first, 0, 0, 0]
+    } else {
+        address
+    }
+}
+
 /// The size of the table of IPVS's mh, as kernels are compiled by default.
 pub const MAGLEV_EXACT: u32 = 4093;
 /// The usual size of mh's table: a prime, 64 times the most servers.

@@ -71,6 +71,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("mh-fallback-port", "Maglev with both", |stage| {
             hashed(stage, "mh -b mh-fallback,mh-port")
         }),
+        Scenario::new("mh-mixed", "Maglev, IPv6 servers of IPv4", mh_mixed),
         Scenario::new("hash-ipv6", "sh, mh and dh, IPv6", hash6),
         Scenario::new("dh", "destination hashing, by a firewall mark", |stage| {
             by_destination(stage, "dh")
@@ -251,6 +252,18 @@ fn hashed(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
     stage.choices("22 again, and one more", &clients(3))?;
     stage.admin("-Ln")?;
     stage.admin("-S -n")?;
+    Ok(())
+}
+
+fn mh_mixed(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(
+        "-A -t 10.0.0.100:80 -s mh
+-a -t 10.0.0.100:80 -r [2001:db8:1::21]:80 -i
+-a -t 10.0.0.100:80 -r [2001:db8:1::22]:80 -i -w 2
+-a -t 10.0.0.100:80 -r 10.1.0.23:80 -i
+",
+    )?;
+    stage.choices("connections", &clients(0))?;
     Ok(())
 }
 
