@@ -313,7 +313,15 @@ impl Dataplane {
             .find(|(_, row)| row.removed.is_some() && row.server.method() == server.method())
             .map(|(index, _)| index);
         let index = match revived {
-            Some(index) => index,
+            Some(index) => {
+                // What mh knew of its weight IPVS forgets (`__ip_vs_update_dest`).
+                if self.exact() != 0
+                    && let Some(entry) = self.maps.servers.get(index)
+                {
+                    entry.last_weight.store(0);
+                }
+                index
+            }
             None => {
                 let limit = SERVERS;
                 let index = self.rows.free_server(limit).ok_or(ChangeError::NoRoom {

@@ -71,6 +71,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("mh-fallback-port", "Maglev with both", |stage| {
             hashed(stage, "mh -b mh-fallback,mh-port")
         }),
+        Scenario::new(
+            "mh-returned",
+            "Maglev, a server comes back quiesced",
+            mh_returned,
+        ),
         Scenario::new("mh-mixed", "Maglev, IPv6 servers of IPv4", mh_mixed),
         Scenario::new("hash-ipv6", "sh, mh and dh, IPv6", hash6),
         Scenario::new("dh", "destination hashing, by a firewall mark", |stage| {
@@ -252,6 +257,16 @@ fn hashed(stage: &mut Stage<'_>, scheduler: &str) -> Result<()> {
     stage.choices("22 again, and one more", &clients(3))?;
     stage.admin("-Ln")?;
     stage.admin("-S -n")?;
+    Ok(())
+}
+
+/// Whose weight was not known before has no part of the table; connections keep what is known of a server that goes.
+fn mh_returned(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "mh", "-g", &[1, 1, 1]))?;
+    stage.choices("at first", &clients(0))?;
+    stage.admin("-d -t 10.0.0.100:80 -r 10.1.0.22:80")?;
+    stage.admin("-a -t 10.0.0.100:80 -r 10.1.0.22:80 -g -w 0")?;
+    stage.choices("22 is back", &clients(1))?;
     Ok(())
 }
 
