@@ -13,7 +13,7 @@
 //! | of a firewall mark | 0 | the mark | 0 |
 //!
 //! In IPVS, and in a service with [`Service::EXACT`], FTP's template is the same as that of a service of any port at its
-//! address, and either takes the other's server.
+//! address, and either takes the other's server; and FTP is what has port 21, whatever the protocol.
 //!
 //! A template counts only while its server is there; with `expire_quiescent_template` only while that takes new
 //! connections. One that does not count any more ends, and the client is scheduled anew. That a server is overloaded does not
@@ -141,8 +141,10 @@ pub fn template_key<T: Tables>(tables: &T, flow: &Flow, service: u32, key: &mut 
             [mark, 0, 0, 0]
         };
     }
-    let is_ftp = of == FTP && flow.protocol == protocol::TCP;
-    key.ports = if is_ftp && service.flags.load() & Service::EXACT == 0 {
+    // IPVS looks at the port alone.
+    let is_exact = service.flags.load() & Service::EXACT != 0;
+    let is_ftp = of == FTP && (is_exact || flow.protocol == protocol::TCP);
+    key.ports = if is_ftp && !is_exact {
         // Apart from the template of a service of any port at the same address.
         u32::from(FTP)
     } else if port == of && !is_ftp {

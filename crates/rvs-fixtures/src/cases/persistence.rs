@@ -221,6 +221,11 @@ fn ports(family: Family) -> Vec<Case> {
         .server(1, Method::Direct)
         .service(family.vip(0), 80, 6)
         .server(2, Method::Direct);
+    let mut udp = ftp_and_any(family).without(Settings::HAS_FTP);
+    for service in &mut udp.services {
+        service.protocol = 17;
+    }
+    let datagram = |port| Recipe::udp((family.client(), 40000), (family.vip(0), port));
     let other = |port| at(0, port, 443).source((stranger(family), port));
     let back = Recipe::tcp((family.vip(0), 443), (family.client(), 40000), "SA").from_server(0);
     let sent = back.clone().aged().to_client(CLIENT_MAC);
@@ -325,6 +330,25 @@ fn ports(family: Family) -> Vec<Case> {
                 direct(&at(0, 40000, 21), 0).opens(0, 1, 0),
                 direct(&at(0, 40000, 80), 0).opens(0, 2, 0),
                 direct(&at(0, 40001, 21), 0).opens(0, 3, 0),
+            ],
+        ),
+        Case::new(
+            name(
+                family,
+                "as in IPVS, UDP's port 21 and a service of any port remember a client together",
+            ),
+            &exact(udp.clone()),
+            vec![
+                direct(&datagram(21), 0).opens(0, 0, 1),
+                direct(&datagram(80), 0).opens(0, 0, 2),
+            ],
+        ),
+        Case::new(
+            name(family, "UDP's port 21 is not FTP"),
+            &udp,
+            vec![
+                direct(&datagram(21), 0).opens(0, 0, 1),
+                direct(&datagram(80), 1).opens(1, 0, 1),
             ],
         ),
         Case::new(
