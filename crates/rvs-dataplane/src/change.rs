@@ -310,7 +310,7 @@ impl Dataplane {
         let revived = self
             .rows
             .at_socket(key, server.socket_addr())
-            .find(|(_, row)| row.removed.is_some() && row.server.method() == server.method())
+            .find(|(_, row)| row.removed.is_some())
             .map(|(index, _)| index);
         let index = match revived {
             Some(index) => {

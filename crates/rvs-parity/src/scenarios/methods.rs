@@ -72,6 +72,11 @@ pub(crate) fn all() -> Vec<Scenario> {
             removed_nat,
         ),
         Scenario::new(
+            "removed-method",
+            "a server comes back with another method",
+            removed_method,
+        ),
+        Scenario::new(
             "removed-service",
             "a service goes and comes back",
             removed_service,
@@ -479,6 +484,28 @@ fn removed_nat(stage: &mut Stage<'_>) -> Result<()> {
     stage.client("request", &flow.request("PA").payload(b"more"))?;
     stage.client("closed, SYN", &closed.request("S"))?;
     stage.client("new", &Packet::tcp(at(client(2), 4003), to, "S"))?;
+    stage.admin("-L -n")?;
+    Ok(())
+}
+
+/// What it had goes on by the method that it had.
+fn removed_method(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80", "rr", "-m", &[1]))?;
+    let to = at(vip(100), 80);
+    let flow = stage.open(at(client(2), 4001), to)?;
+    stage.admin("-d -t 10.0.0.100:80 -r 10.1.0.21:80")?;
+    stage.admin("-a -t 10.0.0.100:80 -r 10.1.0.21:80 -g")?;
+    // First of all: the kernel keeps one route for a server, and one that NAT asked for does not do for direct routing.
+    let new = at(client(2), 4002);
+    stage.client("new", &Packet::tcp(new, to, "S"))?;
+    stage.client("request", &flow.request("PA").payload(b"more"))?;
+    stage.server("reply", &flow.reply("PA").payload(b"more"))?;
+    stage.connections("both")?;
+    stage.admin("-L -n")?;
+    stage.admin("-d -t 10.0.0.100:80 -r 10.1.0.21:80")?;
+    stage.admin("-a -t 10.0.0.100:80 -r 10.1.0.21:80 -m")?;
+    stage.client("new, ACK", &Packet::tcp(new, to, "A"))?;
+    stage.client("its RST", &flow.request("R"))?;
     stage.admin("-L -n")?;
     Ok(())
 }
