@@ -111,6 +111,7 @@ fn passive(stage: &mut Stage<'_>) -> Result<()> {
     let ack = Packet::tcp(data.0, data.1, "A").numbers(1001, 2001);
     stage.client("its ACK", &ack)?;
     stage.connections("opened")?;
+    stage.stats("-L -n --stats")?;
     Ok(())
 }
 

@@ -32,6 +32,9 @@ pub(crate) fn all() -> Vec<Scenario> {
             any_port_udp,
         ),
         Scenario::new("persist-sctp", "the same for SCTP", sctp),
+        Scenario::new("persist-sloppy", "connections begin as established", sloppy)
+            .knobs(&[("sloppy_tcp", "1"), ("sloppy_sctp", "1")]),
+        Scenario::new("persist-udp-21", "UDP's port 21 beside port 0", udp_21),
         Scenario::new("persist-ftp", "port 21: every high port goes along", ftp),
         Scenario::new("persist-quiesced", "weight 0 keeps its clients", quiesced),
         Scenario::new(
@@ -180,14 +183,53 @@ fn sctp(stage: &mut Stage<'_>) -> Result<()> {
         "-g",
         &[1, 1],
     ))?;
-    let packets: Vec<_> = (0..8_u16)
-        .map(|n| {
-            let from = at([172, 16, 0, (n % 3) as u8].into(), 4001 + n);
-            Packet::sctp(from, at(vip(100), 9), &[(1, &[0; 16])])
-        })
-        .collect();
-    stage.choices("associations", &packets)?;
+    let (init, cookie_echo) = (1, 10);
+    let packets = |kind: u8, clients: u16| -> Vec<Packet> {
+        (0..8_u16)
+            .filter(|n| n % 3 < clients)
+            .map(|n| {
+                let from = at([172, 16, 0, (n % 3) as u8].into(), 4001 + n);
+                Packet::sctp(from, at(vip(100), 9), &[(kind, &[0; 16])])
+            })
+            .collect()
+    };
+    stage.choices("associations", &packets(init, 3))?;
+    stage.connections("nobody is established")?;
+    stage.choices("some are established", &packets(cookie_echo, 2))?;
     shown(stage, "at the end")
+}
+
+/// What begins as established proves its template at once.
+fn sloppy(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-t 10.0.0.100:80 -p 60", "rr", "-g", &[1, 1]))?;
+    stage.setup(&service(
+        "--sctp-service 10.0.0.100:9 -p 60",
+        "rr",
+        "-g",
+        &[1, 1],
+    ))?;
+    let from = |n: u8| at([172, 16, 0, n].into(), 4001);
+    stage.client("ACK", &Packet::tcp(from(1), at(vip(100), 80), "A"))?;
+    stage.client("SYN", &Packet::tcp(from(2), at(vip(100), 80), "S"))?;
+    let data = Packet::sctp(from(3), at(vip(100), 9), &[(0, &[0; 16])]);
+    stage.client("DATA", &data)?;
+    stage.connections("at the end")?;
+    Ok(())
+}
+
+/// Port 21 is FTP's whatever the protocol.
+fn udp_21(stage: &mut Stage<'_>) -> Result<()> {
+    stage.setup(&service("-u 10.0.0.100:21 -p 60", "rr", "-g", &[1]))?;
+    stage.setup(
+        "-A -u 10.0.0.100:0 -s rr -p 60
+-a -u 10.0.0.100:0 -r 10.1.0.22:0 -g
+",
+    )?;
+    let packet = |n: u8, port| Packet::udp(at([172, 16, 0, n].into(), 4001), at(vip(100), port));
+    stage.choices("21 first", &[packet(1, 21), packet(1, 80)])?;
+    stage.choices("80 first", &[packet(2, 80), packet(2, 21)])?;
+    stage.connections("at the end")?;
+    Ok(())
 }
 
 fn ftp(stage: &mut Stage<'_>) -> Result<()> {
