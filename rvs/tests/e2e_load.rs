@@ -308,6 +308,50 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
     Ok(())
 }
 
+/// Starts with other table sizes are killed at one moment after the other, before, while and after they take over. What
+/// forwards goes on, and the start that comes to its end has every connection.
+#[test]
+fn upgrades_that_are_killed_lose_nothing() -> Outcome {
+    let mut cluster = Cluster::full("")?;
+    let client = cluster.net.client.clone();
+    let (mut open, mut loads) = (Vec::new(), Vec::new());
+    for forward in Forward::all() {
+        open.push(EchoConnection::open(&client, forward.at(7))?);
+        loads.push(Load::start(&client, forward.at(80), 1)?);
+    }
+    let hosts = Hosts::of(&cluster);
+    wait_or_explain(&loads, 20, &hosts)?;
+    let director = &mut cluster.director;
+    director.terminate()?;
+    let services = Cluster::all_services(3);
+    let sized = |slots: &str| format!("connections = \"{slots}\"\nconnections_v6 = \"{slots}\"");
+    // Some of them in the middle of it, as fast as this machine may be.
+    for moment in 0..12_u64 {
+        let slots = ["2Mi", "1Mi"][moment as usize % 2];
+        director.configure(&sized(slots), &services)?;
+        let mut child = director.spawn()?;
+        std::thread::sleep(Duration::from_millis(250 * moment));
+        child.kill()?;
+        for one in &mut open {
+            one.check(&format!("killed at moment {moment}"))?;
+        }
+        wait_or_explain(&loads, 5, &hosts)?;
+    }
+    // Room for all that the load leaves.
+    director.configure(&sized("512Ki"), &services)?;
+    director.run()?;
+    wait_or_explain(&loads, 20, &hosts)?;
+    for one in &mut open {
+        one.check("upgraded")?;
+    }
+    for load in loads {
+        load.stop().expect_none_failed()?;
+    }
+    let tables = std::fs::read_dir(director.pins())?.count();
+    assert_eq!(tables, 2, "a directory of tables and one of links");
+    Ok(())
+}
+
 /// Waits as [`Load::wait_for_more`] does, for all loads; prints what each host knows as soon as one of them stands still.
 fn wait_or_explain(loads: &[Load], more: u64, hosts: &Hosts) -> Outcome {
     const STILL: Duration = Duration::from_millis(2500);
