@@ -22,10 +22,16 @@ pub(crate) fn all() -> Vec<Scenario> {
             passive,
         )
         .knobs(CONNTRACK)
-        .explained(&[Explained {
-            step: "227 again",
-            heading: "FTP's words said again",
-        }]),
+        .explained(&[
+            Explained {
+                step: "227 again",
+                heading: "FTP's words said again",
+            },
+            Explained {
+                step: "ipvsadm -L -n --stats",
+                heading: "FTP's words said again",
+            },
+        ]),
         Scenario::new("ftp-extended", "FTP through NAT, EPRT and EPSV", extended).knobs(CONNTRACK),
         Scenario::new(
             "ftp-ipv6",
