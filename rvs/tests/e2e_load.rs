@@ -352,6 +352,38 @@ fn upgrades_that_are_killed_lose_nothing() -> Outcome {
     Ok(())
 }
 
+/// A client with few ports uses each again within the moments of an upgrade. Its packets go to the server that the
+/// connection is with, not to that of an earlier one of the same ports.
+#[test]
+fn ports_are_used_again_over_upgrades() -> Outcome {
+    const UPGRADES: usize = 12;
+    let mut cluster = Cluster::full("")?;
+    let client = cluster.net.client.clone();
+    client.run(&["sysctl", "-w", "net.ipv4.ip_local_port_range=20000 20400"])?;
+    let mut loads = Vec::new();
+    for forward in Forward::all() {
+        if forward.method == Method::Nat {
+            loads.push(Load::start(&client, forward.at(80), 2)?);
+        }
+    }
+    let hosts = Hosts::of(&cluster);
+    // All ports were used.
+    wait_or_explain(&loads, 500, &hosts)?;
+    let services = Cluster::all_services(3);
+    for slots in ["64Ki", "32Ki"].into_iter().cycle().take(UPGRADES) {
+        let director = &mut cluster.director;
+        director.terminate()?;
+        let sizes = format!("connections = \"{slots}\"\nconnections_v6 = \"{slots}\"");
+        director.configure(&sizes, &services)?;
+        director.run()?;
+        wait_or_explain(&loads, 20, &hosts)?;
+    }
+    for load in loads {
+        load.stop().expect_none_failed()?;
+    }
+    Ok(())
+}
+
 /// Waits as [`Load::wait_for_more`] does, for all loads; prints what each host knows as soon as one of them stands still.
 fn wait_or_explain(loads: &[Load], more: u64, hosts: &Hosts) -> Outcome {
     const STILL: Duration = Duration::from_millis(2500);
@@ -407,7 +439,8 @@ impl Hosts {
         let mut text = String::new();
         for host in &self.all {
             for words in [
-                &["ip", "-s", "-6", "neigh", "show"][..],
+                &["ss", "-tnoi"][..],
+                &["ip", "-s", "-6", "neigh", "show"],
                 &["ip", "-s", "-4", "neigh", "show"],
                 &["cat", "/proc/net/stat/ndisc_cache"],
             ] {

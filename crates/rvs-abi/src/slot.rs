@@ -170,6 +170,8 @@ impl State {
     pub const FTP: u32 = 1 << 16;
     /// The client is on the director itself: what is for it goes to the host's own stack.
     pub const LOCAL_CLIENT: u32 = 1 << 17;
+    /// The connection was inserted as another table, or FTP's control connection, had it; no packet made it.
+    pub const COPIED: u32 = 1 << 18;
     /// The flags of connections whose packets the express way leaves to the whole one. (The state of a connection
     /// that ended has every bit set.)
     pub const WHOLE_WAY: u32 = Self::LOCAL_CLIENT | Self::FTP | Self::SEQUENCE;

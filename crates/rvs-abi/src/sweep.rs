@@ -76,8 +76,11 @@ pub struct Insertion {
     pub control_generation: u32,
     /// How it is forwarded ([`crate::slot::Link::method`]), plus 1; 0 is as its server is now.
     pub method: u32,
+    /// 1 where the table that it comes from was copied before, and forwarded until now: what that copy brought and
+    /// goes to another server gives way.
+    pub late: u32,
     /// The reserved rest.
-    pub spare: [u32; 5],
+    pub spare: [u32; 4],
 }
 
 const _: () = assert!(size_of::<Insertion>() == 128);

@@ -500,10 +500,10 @@ fn stray<P: Path>(path: &P, reason: Counter) -> u32 {
 
 /// Whether what is not known here may be so in a moment.
 #[inline(always)]
-pub(crate) fn is_takeover<P: Path>(path: &P) -> bool {
-    path.settings().is_some_and(|settings| {
+pub(crate) fn is_takeover<T: Tables>(tables: &T) -> bool {
+    tables.settings().is_some_and(|settings| {
         let until = settings.takeover_until.load();
-        until != 0 && is_ahead(path.now(), until)
+        until != 0 && is_ahead(tables.now(), until)
     })
 }
 

@@ -182,7 +182,7 @@ fn insert<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
             None => persist::method_of(method, insertion.state),
         },
         server: insertion.server,
-        state: insertion.state,
+        state: insertion.state | State::COPIED,
         packets: insertion.packets,
         stamp: insertion.stamp,
         control: insertion.control,

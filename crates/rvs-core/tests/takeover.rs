@@ -56,6 +56,14 @@ fn requests(memory: &Memory) -> Vec<&Slot4> {
     slots.filter(|slot| slot.head.packets.load() > 0).collect()
 }
 
+/// Lets the connections that are there be no copies.
+fn made_by_packets(memory: &Memory) {
+    for slot in requests(memory) {
+        let state = &slot.head.state;
+        state.store(state.load() & !State::COPIED);
+    }
+}
+
 fn counts(memory: &Memory, server: usize) -> (u32, u32) {
     let server = &memory.servers[server];
     (server.active.load(), server.inactive.load())
@@ -98,6 +106,7 @@ fn what_is_later_here_stays() {
         let memory = memory(Method::Nat);
         let newer = connection(&memory, 1, here, age);
         assert_eq!(restore(&memory, &newer), MADE);
+        made_by_packets(&memory);
         let older = connection(&memory, 0, TcpState::Established, 100);
         assert_eq!(restore(&memory, &older), EXISTS, "{here:?} {age}");
         let closed = connection(&memory, 0, TcpState::TimeWait, 1);
@@ -142,6 +151,28 @@ fn what_the_server_alone_did_here_stays() {
     let older = connection(&memory, 0, TcpState::Established, 10);
     assert_eq!(restore(&memory, &older), EXISTS);
     assert_eq!(counts(&memory, 0), (0, 1));
+}
+
+/// The client's packets met the copy of its connection's predecessor.
+#[test]
+fn a_copy_gives_way_to_what_came_since() {
+    for state in [TcpState::Established, TcpState::TimeWait] {
+        let memory = memory(Method::Nat);
+        assert_eq!(restore(&memory, &connection(&memory, 0, state, 1)), MADE);
+        let since = Insertion {
+            late: 1,
+            ..connection(&memory, 1, TcpState::Established, 10)
+        };
+        assert_eq!(restore(&memory, &since), MADE);
+        let slots = requests(&memory);
+        assert_eq!(slots.len(), 1);
+        assert_eq!(slots[0].head.server.load(), 1);
+        assert_eq!((counts(&memory, 0), counts(&memory, 1)), ((0, 0), (1, 0)));
+        // What packets made here stays.
+        made_by_packets(&memory);
+        let other = Insertion { server: 0, ..since };
+        assert_eq!(restore(&memory, &other), EXISTS);
+    }
 }
 
 #[test]

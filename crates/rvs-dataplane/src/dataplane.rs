@@ -122,7 +122,11 @@ impl Dataplane {
             Some(old) if !adopted => Some(upgrade::copy_services(&mut dataplane, old)),
             _ => None,
         };
-        let mut copies: Vec<_> = olds.iter().map(upgrade::Copies::of).collect();
+        let fresh = !adopted && olds.len() == 1;
+        let mut copies: Vec<_> = olds
+            .iter()
+            .map(|old| upgrade::Copies::of(old, fresh))
+            .collect();
         for copy in &mut copies {
             copy.begin(&mut dataplane)?;
         }

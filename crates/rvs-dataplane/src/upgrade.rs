@@ -171,12 +171,15 @@ pub(crate) struct Copies<'a> {
     since: Option<u32>,
     /// Left for the second copy, which has the templates that control them.
     deferred: HashSet<EntryKey>,
+    /// Whether the new table has nothing but what is copied and what its programs make from the exchange on.
+    fresh: bool,
 }
 
 impl<'a> Copies<'a> {
-    pub(crate) fn of(old: &'a Maps) -> Self {
+    pub(crate) fn of(old: &'a Maps, fresh: bool) -> Self {
         Self {
             old,
+            fresh,
             controls: Controls::default(),
             connections: 0,
             refused: 0,
@@ -227,7 +230,11 @@ impl<'a> Copies<'a> {
                     self.deferred.insert(entry.key());
                     continue;
                 }
-                match programs::insert(&new.object, self.insertion(&entry, index))?.outcome {
+                let insertion = Insertion {
+                    late: u32::from(is_last && self.fresh),
+                    ..self.insertion(&entry, index)
+                };
+                match programs::insert(&new.object, insertion)?.outcome {
                     1 => self.connections += 1,
                     2 => {}
                     _ => self.refused += 1,

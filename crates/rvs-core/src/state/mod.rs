@@ -13,7 +13,7 @@ use rvs_abi::{
 use rvs_table::{Store, kill_connection, pair_of, tag};
 
 use crate::{
-    Direction, Flow, Tables,
+    Direction, Flow, Tables, director,
     flow::tcp as flags,
     tables::{Connections4, Connections6},
 };
@@ -100,6 +100,14 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         }
     }
 
+    // Another table may have another connection of the same ports, which this packet belongs to.
+    let protocol = Link(slot.head.link.load()).protocol();
+    if is_closed(protocol, State(slot.head.state.load()))
+        && !flow.opens()
+        && director::is_takeover(tables)
+    {
+        return GONE;
+    }
     if slot.head.stamp.load() != now {
         slot.head.stamp.store(now);
     }
@@ -264,7 +272,8 @@ pub fn first_state<T: Tables>(tables: &T, flow: &Flow, method: Method) -> u32 {
 
 /// Whether the connection in `slot`, a request slot, came to its end where `insertion` comes from, and the
 /// client used its port again there: the insertion is open and later than `latest`, the connection's last packet here, and
-/// the slot is closed or goes to another server. What is expected stays with the server that said so first.
+/// the slot is closed or goes to another server. Where only copies can have brought the slot here, its last packet may as well
+/// have been one of the other connection's. What is expected stays with the server that said so first.
 #[inline(always)]
 pub(crate) fn is_outdated<const N: usize, const PAD: usize>(
     slot: &Slot<N, PAD>,
@@ -272,13 +281,16 @@ pub(crate) fn is_outdated<const N: usize, const PAD: usize>(
     insertion: &Insertion,
 ) -> bool {
     let protocol = insertion.protocol as u8;
+    let state = State(slot.head.state.load());
     let is_request = Link(slot.head.link.load()).role() == Role::Request;
     let later = insertion.stamp.wrapping_sub(latest);
-    let another = slot.head.server.load() != insertion.server
-        || is_closed(protocol, State(slot.head.state.load()));
+    let is_later = later != 0 && later >> 31 == 0;
+    let another = slot.head.server.load() != insertion.server;
+    let was_copied = insertion.late != 0 && state.has(State::COPIED);
     let open = !is_closed(protocol, State(insertion.state))
         && insertion.state & State::NO_CLIENT_PORT == 0;
-    is_request && another && open && later != 0 && later >> 31 == 0
+    let ended = another && (was_copied || is_later) || is_closed(protocol, state) && is_later;
+    is_request && open && ended
 }
 
 /// Whether a connection of `protocol` is over. Where the TCP server's FIN goes another way, FIN_WAIT is the
@@ -314,8 +326,9 @@ pub(crate) fn catch_up<const N: usize, const PAD: usize>(
         return;
     }
     slot.head.packets.store(insertion.packets);
-    if old != insertion.state && slot.head.state.cas(old, insertion.state) == old {
-        move_counts(server, old, insertion.state);
+    let new = insertion.state | old & State::COPIED;
+    if old != new && slot.head.state.cas(old, new) == old {
+        move_counts(server, old, new);
     }
 }
 

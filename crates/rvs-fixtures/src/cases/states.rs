@@ -24,6 +24,23 @@ pub(super) fn cases() -> Vec<Case> {
         let direct = one(family, 6, Method::Direct);
 
         cases.push(Case::new(
+            name("during a takeover what comes for a closed connection may be another's"),
+            &nat,
+            vec![
+                opened(Method::Nat),
+                from("SA"),
+                to("A", Method::Nat),
+                to("FA", Method::Nat).census(0, 0, 1),
+                from("FA"),
+                to("A", Method::Nat),
+                Step::Edit(Edit::Takeover(1 << 20)),
+                Step::drops(&tcp("A"), Counter::DropTakeover),
+                again(Method::Nat),
+                from("SA"),
+                to("A", Method::Nat),
+            ],
+        ));
+        cases.push(Case::new(
             name("a NAT connection that the client closes is inactive from its FIN on"),
             &nat,
             vec![
