@@ -8,7 +8,7 @@ use rvs_abi::{
     slot::{NO_CONTROL, State},
     sweep::Insertion,
 };
-use rvs_table::{Inserted, Key, Record, Store, tag};
+use rvs_table::{Inserted, Key, Record, Store, elapsed, pair_of};
 
 use crate::{
     Tables,
@@ -131,14 +131,8 @@ fn latest<const N: usize, const PAD: usize, S: Store<N, PAD>>(
     request: &Slot<N, PAD>,
 ) -> u32 {
     let stamp = request.head.stamp.load();
-    let Some(reply) = store.slot(request.head.pair.load()) else {
-        return stamp;
-    };
-    let seen = reply.head.tag.load();
-    let is_pair =
-        tag::readable(seen) && tag::generation(seen) == request.head.pair_generation.load();
-    let other = reply.head.stamp.load();
-    if is_pair && other.wrapping_sub(stamp) >> 31 == 0 {
+    let other = pair_of(store, request).map_or(stamp, |(_, reply, _)| reply.head.stamp.load());
+    if elapsed(other, stamp, 0) {
         other
     } else {
         stamp

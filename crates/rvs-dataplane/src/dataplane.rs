@@ -249,7 +249,7 @@ impl Dataplane {
         }
     }
 
-    fn settings(&self) -> Result<&Settings, OpenError> {
+    pub(crate) fn settings(&self) -> Result<&Settings, OpenError> {
         self.maps
             .settings
             .get(0)

@@ -135,17 +135,22 @@ impl Dataplane {
 }
 
 /// The memory without these servers, which are in order, if it has any of them.
-fn without(mut words: [u32; WORDS], gone: &[u32]) -> Option<[u32; WORDS]> {
-    let mut found = false;
+fn without(words: [u32; WORDS], gone: &[u32]) -> Option<[u32; WORDS]> {
+    let left = |index| gone.binary_search(&index).is_err().then_some(index);
+    let rest = with_servers(words, left);
+    (rest != words).then_some(rest)
+}
+
+/// The memory with its servers under the indexes that they have now; those that have none are left out.
+fn with_servers(mut words: [u32; WORDS], now: impl Fn(u32) -> Option<u32>) -> [u32; WORDS] {
     // Two words of time, then servers, each plus 1.
     for word in words.iter_mut().skip(2) {
-        let index = word.checked_sub(1);
-        if index.is_some_and(|index| gone.binary_search(&index).is_ok()) {
-            *word = 0;
-            found = true;
-        }
+        *word = word
+            .checked_sub(1)
+            .and_then(&now)
+            .map_or(0, |index| index + 1);
     }
-    found.then_some(words)
+    words
 }
 
 /// Lets the new director remember what the old one did, its services and servers by their new indexes.
@@ -155,20 +160,19 @@ pub(crate) fn copy(
     services: &HashMap<u32, u32>,
     server: impl Fn(u32) -> Option<u32>,
 ) {
-    for (Plain(key), mut words) in old.localities.iter().filter_map(Result::ok) {
+    for (Plain(key), words) in old.localities.iter().filter_map(Result::ok) {
         let Some(service) = services.get(&key.service) else {
             continue;
         };
-        // Two words of time, then servers.
-        for word in words.iter_mut().skip(2) {
-            let known = word.checked_sub(1).and_then(&server);
-            *word = known.map_or(0, |index| index + 1);
-        }
         let key = LocalityKey {
             service: *service,
             ..key
         };
-        if new.localities.insert(Plain(key), words, 0).is_err() {
+        if new
+            .localities
+            .insert(Plain(key), with_servers(words, &server), 0)
+            .is_err()
+        {
             return;
         }
         if let Some(entry) = new.services.get(*service) {

@@ -6,6 +6,7 @@ use rvs_config::{
     PersistenceTimeout, Scheduler, SchedulerFlags, Server, ServiceOptions, Thresholds, Timer,
     Tunnel,
 };
+use rvs_core::state::counts;
 use std::{net::Ipv4Addr, num::NonZeroU16, time::Duration};
 
 use crate::wire;
@@ -179,18 +180,16 @@ pub(crate) fn write_server(entry: &ServerEntry, server: &Server, own_timeouts: b
     entry.flags.store(flags);
     if former != (upper, lower) {
         // After the thresholds, since packets go by them too.
-        judge(entry, upper, lower);
+        judge(entry);
     }
 }
 
 /// Says whether a server with other thresholds than before is overloaded: between the two it stays as it is (IPVS:
 /// `ip_vs_dest_update_overload`).
-fn judge(entry: &ServerEntry, upper: u32, lower: u32) {
-    let lower = if lower > 0 { lower } else { upper - upper / 4 };
-    let total = u64::from(entry.active.load()) + u64::from(entry.inactive.load());
-    if upper == 0 || total < u64::from(lower) {
+fn judge(entry: &ServerEntry) {
+    if entry.upper.load() == 0 || counts::has_few(entry) {
         entry.overloaded.store(0);
-    } else if total >= u64::from(upper) {
+    } else if counts::is_full(entry) {
         entry.overloaded.store(1);
     }
 }

@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rvs_abi::{Server, Settings, slot::State, sweep::Insertion};
+use rvs_abi::{Settings, slot::State, sweep::Insertion};
 use rvs_config::Service;
+use rvs_core::state::counts;
+use rvs_table::elapsed;
 
 use crate::{
     Adoption, OpenError, Stats,
@@ -142,21 +144,11 @@ impl Credits {
             stats::write_base(&new.server_base, to, base);
             if let (Some(entry), Some(known)) = (new.servers.get(to), old.servers.get(from))
                 && known.overloaded.load() != 0
-                && !has_few(entry)
+                && !counts::has_few(entry)
             {
                 entry.overloaded.store(1);
             }
         }
-    }
-}
-
-/// Whether a server that was overloaded takes new connections again ([`rvs_core::state::counts`]).
-fn has_few(server: &Server) -> bool {
-    let count = |word: &rvs_abi::Word32| u64::from(word.load());
-    let total = count(&server.active) + count(&server.inactive);
-    match (count(&server.lower), count(&server.upper)) {
-        (0, upper) => total * 4 < upper * 3,
-        (lower, _) => total < lower,
     }
 }
 
@@ -190,6 +182,10 @@ impl<'a> Copies<'a> {
 
     /// Copies what is there, while the old programs go on.
     pub(crate) fn begin(&mut self, new: &mut Dataplane) -> Result<(), OpenError> {
+        // Only a daemon sets it, and theirs is gone.
+        let expected = flags(self.old) & Settings::HAS_EXPECTED;
+        let settings = new.settings()?;
+        settings.flags.store(settings.flags.load() | expected);
         self.copy(new, false)
     }
 
@@ -209,7 +205,7 @@ impl<'a> Copies<'a> {
         let deferred = std::mem::take(&mut self.deferred);
         self.refused = 0;
         let changed = |entry: &Entry| {
-            since.is_none_or(|since| !is_before(entry.stamp, since))
+            since.is_none_or(|since| !elapsed(since, entry.stamp, 1))
                 || deferred.contains(&entry.key())
         };
         for rank in [Rank::Template, Rank::Controls, Rank::Other] {
@@ -247,10 +243,6 @@ impl<'a> Copies<'a> {
         }
         // A packet that was at work when the clock was read may have been counted a little later.
         self.since = Some(start.wrapping_sub(second));
-        if let Some(settings) = new.maps.settings.get(0) {
-            let expected = flags(old) & Settings::HAS_EXPECTED;
-            settings.flags.store(settings.flags.load() | expected);
-        }
         crate::calls::copy(&mut new.maps, old);
         crate::detour::copy_sequences(&mut new.maps, old);
         Ok(())
@@ -304,11 +296,6 @@ fn server_of(new: &Dataplane, rows: &Rows, entry: &Entry) -> Option<u32> {
         return None;
     }
     new.index_of(&row.service?, row.server.socket_addr())
-}
-
-/// Whether one tick comes before another, on a clock that turns over.
-fn is_before(tick: u32, other: u32) -> bool {
-    tick.wrapping_sub(other) >> 31 != 0
 }
 
 /// Who has to be there before whom.

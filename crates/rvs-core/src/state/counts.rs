@@ -42,9 +42,7 @@ pub fn enter<T: Tables>(tables: &T, server: u32, state: u32, control: u64, words
         &server.active
     }
     .add(1);
-    if server.flags.load() & Server::CAPPED != 0
-        && total(server) >= u64::from(server.upper.load())
-        && server.overloaded.load() == 0
+    if server.flags.load() & Server::CAPPED != 0 && is_full(server) && server.overloaded.load() == 0
     {
         server.overloaded.store(1);
     }
@@ -77,16 +75,28 @@ pub fn leave<T: Tables>(tables: &T, server: u32, state: u32, control: u64, words
     if server.flags.load() & Server::CAPPED == 0 || server.overloaded.load() == 0 {
         return 1;
     }
-    let lower = u64::from(server.lower.load());
-    let few = if lower != 0 {
-        total(server) < lower
-    } else {
-        total(server) * 4 < u64::from(server.upper.load()) * 3
-    };
-    if few {
+    if has_few(server) {
         server.overloaded.store(0);
     }
     1
+}
+
+/// Whether the server has as many connections as its upper threshold says.
+#[inline(always)]
+pub fn is_full(server: &Server) -> bool {
+    total(server) >= u64::from(server.upper.load())
+}
+
+/// Whether the server has so few connections that it is not overloaded any more: fewer than its lower threshold, or
+/// without one than three quarters of the upper.
+#[inline(always)]
+pub fn has_few(server: &Server) -> bool {
+    let lower = u64::from(server.lower.load());
+    if lower != 0 {
+        total(server) < lower
+    } else {
+        total(server) * 4 < u64::from(server.upper.load()) * 3
+    }
 }
 
 /// What the slot begins with that `control` names, if it is still the same.
@@ -116,15 +126,6 @@ pub(super) fn assure<T: Tables>(tables: &T, head: &Head, words: u32) {
     assure_template(template);
 }
 
-/// Whether a connection in this state is established, TCP's or SCTP's: in the other's states each of the two numbers is
-/// that of an inactive one.
-#[inline(always)]
-pub(super) fn is_established(state: u32) -> bool {
-    let number = State(state).number();
-    state & State::INACTIVE == 0
-        && (number == TcpState::Established as u32 || number == SctpState::Established as u32)
-}
-
 /// The same where the template itself is known.
 #[inline(always)]
 pub(crate) fn assure_template(template: &Head) {
@@ -133,6 +134,15 @@ pub(crate) fn assure_template(template: &Head) {
         // Where this fails, the template was assured or ended by another.
         template.state.cas(state, state | State::ASSURED);
     }
+}
+
+/// Whether a connection in this state is established, TCP's or SCTP's: in the other's states each of the two numbers is
+/// that of an inactive one.
+#[inline(always)]
+pub(super) fn is_established(state: u32) -> bool {
+    let number = State(state).number();
+    state & State::INACTIVE == 0
+        && (number == TcpState::Established as u32 || number == SctpState::Established as u32)
 }
 
 /// How many connections the server has, in any state.

@@ -10,7 +10,7 @@ use rvs_abi::{
     slot::{Link, State},
     sweep::Insertion,
 };
-use rvs_table::{Store, kill_connection, pair_of, tag};
+use rvs_table::{Store, elapsed, kill_connection, pair_of, tag};
 
 use crate::{
     Direction, Flow, Tables, director,
@@ -100,9 +100,11 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
         }
     }
 
+    let own = slot.head.state.load();
+    let is_settled = settled(flow, own, direction);
     // Another table may have another connection of the same ports, which this packet belongs to.
-    let protocol = Link(slot.head.link.load()).protocol();
-    if is_closed(protocol, State(slot.head.state.load()))
+    if !is_settled
+        && is_closed(Link(slot.head.link.load()).protocol(), State(own))
         && !flow.opens()
         && director::is_takeover(tables)
     {
@@ -114,7 +116,7 @@ fn advance_in<const N: usize, const PAD: usize, T: Tables, S: Store<N, PAD>>(
     slot.head
         .packets
         .store(slot.head.packets.load().saturating_add(1));
-    if !settled(flow, slot.head.state.load(), direction) {
+    if !is_settled {
         let new = change_state(tables, server, request, flow, direction);
         // The reply slot's copy. The request slot's own state only changes together with the counts.
         if is_reply && slot.head.state.load() != new {
@@ -283,8 +285,7 @@ pub(crate) fn is_outdated<const N: usize, const PAD: usize>(
     let protocol = insertion.protocol as u8;
     let state = State(slot.head.state.load());
     let is_request = Link(slot.head.link.load()).role() == Role::Request;
-    let later = insertion.stamp.wrapping_sub(latest);
-    let is_later = later != 0 && later >> 31 == 0;
+    let is_later = elapsed(insertion.stamp, latest, 1);
     let another = slot.head.server.load() != insertion.server;
     let was_copied = insertion.late != 0 && state.has(State::COPIED);
     let open = !is_closed(protocol, State(insertion.state))
@@ -319,8 +320,7 @@ pub(crate) fn catch_up<const N: usize, const PAD: usize>(
     insertion: &Insertion,
 ) {
     let (old, packets) = (slot.head.state.load(), slot.head.packets.load());
-    let later = insertion.stamp.wrapping_sub(latest);
-    let is_later = later != 0 && later >> 31 == 0;
+    let is_later = elapsed(insertion.stamp, latest, 1);
     let is_news = insertion.packets > packets || insertion.packets == packets && is_later;
     if !is_news || old == RELEASED {
         return;
