@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::{Cluster, Forward, Outcome, RVS};
+use common::{Cluster, Forward, Outcome, RVS, table_sizes};
 use rvs_config::Method;
 use rvs_lab::{EchoConnection, Family, Host, Load, Offload, wait_until};
 
@@ -242,12 +242,7 @@ fn active(cluster: &Cluster, host: &str) -> Outcome<u64> {
 fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
     let mut cluster = Cluster::full("")?;
     let client = cluster.net.client.clone();
-    let mut open = Vec::new();
-    let mut loads = Vec::new();
-    for forward in Forward::all() {
-        open.push(EchoConnection::open(&client, forward.at(7))?);
-        loads.push(Load::start(&client, forward.at(80), 1)?);
-    }
+    let (mut open, loads) = traffic(&client)?;
     let hosts = Hosts::of(&cluster);
     let wait = |more: u64| wait_or_explain(&loads, more, &hosts);
     let check = |open: &mut Vec<EchoConnection>, when: &str| {
@@ -267,9 +262,7 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
     director.terminate()?;
     wait(20)?;
     check(&mut open, "stopped")?;
-    let larger = "connections = \"512Ki\"\nconnections_v6 = \"512Ki\"";
-    director.configure(larger, &Cluster::all_services(3))?;
-    director.run()?;
+    director.upgrade("512Ki", &Cluster::all_services(3))?;
     let status = director.json("status")?;
     assert_eq!(status["adoption"]["adoption"], "upgraded", "{status}");
     assert_eq!(status["adoption"]["refused"], 0, "{status}");
@@ -314,21 +307,16 @@ fn the_daemon_dies_and_is_upgraded_under_load() -> Outcome {
 fn upgrades_that_are_killed_lose_nothing() -> Outcome {
     let mut cluster = Cluster::full("")?;
     let client = cluster.net.client.clone();
-    let (mut open, mut loads) = (Vec::new(), Vec::new());
-    for forward in Forward::all() {
-        open.push(EchoConnection::open(&client, forward.at(7))?);
-        loads.push(Load::start(&client, forward.at(80), 1)?);
-    }
+    let (mut open, loads) = traffic(&client)?;
     let hosts = Hosts::of(&cluster);
     wait_or_explain(&loads, 20, &hosts)?;
     let director = &mut cluster.director;
     director.terminate()?;
     let services = Cluster::all_services(3);
-    let sized = |slots: &str| format!("connections = \"{slots}\"\nconnections_v6 = \"{slots}\"");
     // Some of them in the middle of it, as fast as this machine may be.
     for moment in 0..12_u64 {
         let slots = ["2Mi", "1Mi"][moment as usize % 2];
-        director.configure(&sized(slots), &services)?;
+        director.configure(&table_sizes(slots), &services)?;
         let mut child = director.spawn()?;
         std::thread::sleep(Duration::from_millis(250 * moment));
         child.kill()?;
@@ -338,8 +326,7 @@ fn upgrades_that_are_killed_lose_nothing() -> Outcome {
         wait_or_explain(&loads, 5, &hosts)?;
     }
     // Room for all that the load leaves.
-    director.configure(&sized("512Ki"), &services)?;
-    director.run()?;
+    director.upgrade("512Ki", &services)?;
     wait_or_explain(&loads, 20, &hosts)?;
     for one in &mut open {
         one.check("upgraded")?;
@@ -371,17 +358,23 @@ fn ports_are_used_again_over_upgrades() -> Outcome {
     wait_or_explain(&loads, 500, &hosts)?;
     let services = Cluster::all_services(3);
     for slots in ["64Ki", "32Ki"].into_iter().cycle().take(UPGRADES) {
-        let director = &mut cluster.director;
-        director.terminate()?;
-        let sizes = format!("connections = \"{slots}\"\nconnections_v6 = \"{slots}\"");
-        director.configure(&sizes, &services)?;
-        director.run()?;
+        cluster.director.upgrade(slots, &services)?;
         wait_or_explain(&loads, 20, &hosts)?;
     }
     for load in loads {
         load.stop().expect_none_failed()?;
     }
     Ok(())
+}
+
+/// By every way a connection that stays open, and short ones one after the other.
+fn traffic(client: &Host) -> Outcome<(Vec<EchoConnection>, Vec<Load>)> {
+    let (mut open, mut loads) = (Vec::new(), Vec::new());
+    for forward in Forward::all() {
+        open.push(EchoConnection::open(client, forward.at(7))?);
+        loads.push(Load::start(client, forward.at(80), 1)?);
+    }
+    Ok((open, loads))
 }
 
 /// Waits as [`Load::wait_for_more`] does, for all loads; prints what each host knows as soon as one of them stands still.

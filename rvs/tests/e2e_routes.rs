@@ -4,8 +4,8 @@
 mod common;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::{Cluster, Forward, Outcome};
@@ -146,14 +146,7 @@ fn replies_of_a_server_on_the_director_keep_their_hop_limit() -> Outcome {
 #[test]
 fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
     const CLIENTS: u8 = 30;
-    let services: String = Family::ALL
-        .into_iter()
-        .map(|family| {
-            let service = nat(family).service("tcp", 80, 3);
-            service.replace("method", "persistence = \"5m\"\nmethod")
-        })
-        .collect();
-    let mut cluster = Cluster::new("", &services)?;
+    let (mut cluster, services) = remembering(CLIENTS)?;
     let client = cluster.net.client.clone();
     let servers = || -> Outcome<Vec<String>> {
         let mut names = Vec::new();
@@ -166,15 +159,6 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
         }
         Ok(names)
     };
-    for family in Family::ALL {
-        let length = if family == Family::V4 { 24 } else { 64 };
-        for number in 0..CLIENTS {
-            client.add_address(
-                "eth0",
-                &format!("{}/{length}", client_address(family, number)),
-            )?;
-        }
-    }
     let before = servers()?;
     for name in ["rs1", "rs2", "rs3"] {
         let count = before.iter().filter(|found| *found == name).count();
@@ -185,10 +169,7 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
         loads.push(Load::start(&client, nat(family).at(80), 2)?);
     }
     let director = &mut cluster.director;
-    director.terminate()?;
-    let larger = "connections = \"512Ki\"\nconnections_v6 = \"512Ki\"";
-    director.configure(larger, &services)?;
-    director.run()?;
+    director.upgrade("512Ki", &services)?;
     let status = director.json("status")?;
     assert_eq!(status["adoption"]["adoption"], "upgraded", "{status}");
     assert_eq!(status["adoption"]["refused"], 0, "{status}");
@@ -212,22 +193,8 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
 #[test]
 fn clients_that_come_during_an_upgrade_have_one_server() -> Outcome {
     const CLIENTS: u8 = 90;
-    let services: String = Family::ALL
-        .into_iter()
-        .map(|family| {
-            let service = nat(family).service("tcp", 80, 3);
-            service.replace("method", "persistence = \"5m\"\nmethod")
-        })
-        .collect();
-    let mut cluster = Cluster::new("", &services)?;
+    let (mut cluster, services) = remembering(CLIENTS)?;
     let client = cluster.net.client.clone();
-    for family in Family::ALL {
-        let length = if family == Family::V4 { 24 } else { 64 };
-        for number in 0..CLIENTS {
-            let address = client_address(family, number);
-            client.add_address("eth0", &format!("{address}/{length}"))?;
-        }
-    }
     let known = Mutex::new(Vec::new());
     let is_over = AtomicBool::new(false);
     let ask_from = |family, number| -> Outcome<String> {
@@ -241,7 +208,10 @@ fn clients_that_come_during_an_upgrade_have_one_server() -> Outcome {
                 return Ok(number);
             }
             let server = ask_from(family, number)?;
-            lock(&known).push((family, number, server));
+            known
+                .lock()
+                .expect("no panic")
+                .push((family, number, server));
             std::thread::sleep(Duration::from_millis(40));
         }
         Ok(CLIENTS)
@@ -249,7 +219,14 @@ fn clients_that_come_during_an_upgrade_have_one_server() -> Outcome {
     // Those that were there, again and again.
     let come_back = |newest: usize| -> Outcome {
         while !is_over.load(Ordering::SeqCst) {
-            let clients: Vec<_> = lock(&known).iter().rev().take(newest).cloned().collect();
+            let clients: Vec<_> = known
+                .lock()
+                .expect("no panic")
+                .iter()
+                .rev()
+                .take(newest)
+                .cloned()
+                .collect();
             for (family, number, server) in clients {
                 let now = ask_from(family, number)?;
                 assert_eq!(now, server, "{family:?}, client {number}");
@@ -263,16 +240,7 @@ fn clients_that_come_during_an_upgrade_have_one_server() -> Outcome {
         let regulars = [4, 200].map(|newest| {
             scope.spawn(move || come_back(newest).map_err(|error| error.to_string()))
         });
-        let director = &mut cluster.director;
-        let upgrade = (|| -> Outcome {
-            director.terminate()?;
-            director.configure(
-                "connections = \"512Ki\"\nconnections_v6 = \"512Ki\"",
-                &services,
-            )?;
-            director.run()?;
-            Ok(())
-        })();
+        let upgrade = cluster.director.upgrade("512Ki", &services);
         is_over.store(true, Ordering::SeqCst);
         for thread in newcomers {
             let came = thread.join().expect("no panic")?;
@@ -285,7 +253,7 @@ fn clients_that_come_during_an_upgrade_have_one_server() -> Outcome {
     })?;
     let status = cluster.director.json("status")?;
     assert_eq!(status["adoption"]["adoption"], "upgraded", "{status}");
-    for (family, number, server) in lock(&known).iter() {
+    for (family, number, server) in known.lock().expect("no panic").iter() {
         let now = ask_from(*family, *number)?;
         assert_eq!(
             now, *server,
@@ -295,8 +263,28 @@ fn clients_that_come_during_an_upgrade_have_one_server() -> Outcome {
     Ok(())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Services by NAT that remember their clients, each with three servers, and so many addresses of clients of
+/// either family. Gives the services, too.
+fn remembering(clients: u8) -> Outcome<(Cluster, String)> {
+    let services: String = Family::ALL
+        .into_iter()
+        .map(|family| {
+            let service = nat(family).service("tcp", 80, 3);
+            service.replace("method", "persistence = \"5m\"\nmethod")
+        })
+        .collect();
+    let cluster = Cluster::new("", &services)?;
+    for family in Family::ALL {
+        let length = if family == Family::V4 { 24 } else { 64 };
+        for number in 0..clients {
+            let address = client_address(family, number);
+            cluster
+                .net
+                .client
+                .add_address("eth0", &format!("{address}/{length}"))?;
+        }
+    }
+    Ok((cluster, services))
 }
 
 fn client_address(family: Family, number: u8) -> IpAddr {

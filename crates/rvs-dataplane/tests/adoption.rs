@@ -1,15 +1,17 @@
 //! What one process wrote, another reads back: with the same tables, and with tables of another size.
 
+mod common;
+
 use std::{
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::PathBuf,
     time::Instant,
 };
 
-use etherparse::PacketBuilder;
+use common::pinned_maps;
 use rvs_config::{Config, Director, Server, Services};
 use rvs_dataplane::{Adoption, Dataplane, Origin, ServiceState};
-use rvs_lab::{Flood, Host, Lab};
+use rvs_lab::{Flood, Host, Lab, SYN, tcp_frame};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -229,7 +231,7 @@ fn sixteen_thousand_services() -> Outcome {
     })
 }
 
-/// A director of so many slots with two servers, and as many UDP flows through it.
+/// A director of so many slots with two servers, and as many connections through it.
 fn with_flows(
     name: &str,
     slots: u32,
@@ -244,7 +246,7 @@ connections = {slots}
 connections_v6 = 4096
 
 [[service]]
-address = "udp://10.0.0.1:80"
+address = "tcp://10.0.0.1:80"
 method = "direct"
 servers = ["10.0.0.3", "10.0.0.4"]
 "#
@@ -256,32 +258,17 @@ servers = ["10.0.0.3", "10.0.0.4"]
             dataplane.add_service(service, Origin::Runtime)?;
         }
         dataplane.publish_all();
-        let (to, from) = (host.mac("eth0")?, peer.mac("eth0")?);
+        let macs = (host.mac("eth0")?, peer.mac("eth0")?);
+        let virtual_address = "10.0.0.1:80".parse()?;
         let flood = Flood::start(peer, "eth0", 100_000, move |number| {
             let port = u16::try_from(number).ok().filter(|port| *port < flows)?;
-            let packet = PacketBuilder::ethernet2(from, to)
-                .ipv4([10, 0, 0, 2], [10, 0, 0, 1], 64)
-                .udp(10_000 + port, 80);
-            let mut bytes = Vec::new();
-            packet.write(&mut bytes, &[0; 8]).ok()?;
-            Some(bytes)
+            let client = SocketAddr::from(([10, 0, 0, 2], 10_000 + port));
+            tcp_frame(macs, (client, virtual_address), SYN, 0).ok()
         })?;
         flood.finish()?;
         assert_eq!(dataplane.connections().len(), usize::from(flows));
         work((host, peer), &settings, dataplane)
     })
-}
-
-/// Where an instance's maps are pinned, if it has one set of them.
-fn directory(settings: &Director) -> PathBuf {
-    let root = settings.bpffs.join("rvs").join(settings.instance.as_str());
-    let found: Vec<PathBuf> = std::fs::read_dir(&root)
-        .expect("it is pinned")
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name() != Some("links".as_ref()))
-        .collect();
-    assert_eq!(found.len(), 1, "{found:?}");
-    found[0].clone()
 }
 
 /// Another release may count other things: what it pinned has another name, and another map of counters.
@@ -290,7 +277,7 @@ fn what_an_upgrade_does_not_read_may_differ() -> Outcome {
     with_flows("other", 4096, 50, |(host, _), settings, dataplane| {
         let before = dataplane.services();
         drop(dataplane);
-        let current = directory(settings);
+        let current = pinned_maps(settings);
         std::fs::remove_file(current.join("COUNTS"))?;
         std::fs::rename(&current, current.with_file_name("0123456789abcdef"))?;
         let (dataplane, adoption) = host.in_namespace(|| Dataplane::open(settings))??;
@@ -303,7 +290,7 @@ fn what_an_upgrade_does_not_read_may_differ() -> Outcome {
         );
         assert_eq!(dataplane.connections().len(), 50);
         assert_eq!(dataplane.services().len(), before.len());
-        directory(settings);
+        pinned_maps(settings);
         Ok(dataplane)
     })
 }
@@ -314,9 +301,9 @@ fn what_an_upgrade_does_not_read_may_differ() -> Outcome {
 fn an_interrupted_upgrade_is_finished() -> Outcome {
     with_flows("whole", 4096, 50, |(host, _), settings, dataplane| {
         drop(dataplane);
-        let current = directory(settings);
+        let current = pinned_maps(settings);
         with_flows("half", 8192, 0, |_, half, dataplane| {
-            let made = directory(half);
+            let made = pinned_maps(half);
             let place = current.with_file_name(made.file_name().expect("a name"));
             std::fs::rename(made, place)?;
             Ok(dataplane)
@@ -329,7 +316,7 @@ fn an_interrupted_upgrade_is_finished() -> Outcome {
         assert_eq!(adoption, Adoption::Adopted);
         assert_eq!(dataplane.connections().len(), 50);
         assert_eq!(dataplane.services().len(), 1);
-        directory(settings);
+        pinned_maps(settings);
         Ok(dataplane)
     })
 }
@@ -341,7 +328,7 @@ fn a_server_that_was_never_published_stays_removed() -> Outcome {
         let service = dataplane.services()[0].clone();
         let server = |text: &str| -> Result<Server, Box<dyn std::error::Error>> {
             let json = format!(
-                r#"{{"address": "udp://10.0.0.1:80", "servers": [{{"address": "{text}"}}]}}"#
+                r#"{{"address": "tcp://10.0.0.1:80", "servers": [{{"address": "{text}"}}]}}"#
             );
             let service: rvs_config::Service = serde_json::from_str(&json)?;
             Ok(service.servers()[0])

@@ -1,13 +1,15 @@
 //! What is kept of calls beside the connection table: written with their templates, and gone with them.
 
+mod common;
+
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::PathBuf,
     time::Duration,
 };
 
 use aya::maps::{HashMap, Map, MapData};
+use common::pinned_maps;
 use rvs_config::{Director, Service};
 use rvs_dataplane::{Dataplane, Origin};
 use rvs_lab::{Family, Lab, Topology, Vip, wait_until};
@@ -19,13 +21,8 @@ const KEY: usize = size_of::<rvs_abi::CallKey>();
 const CALL: usize = size_of::<rvs_abi::Call>();
 
 /// How many calls are kept.
-fn kept(instance: &str) -> usize {
-    let root = PathBuf::from("/sys/fs/bpf/rvs").join(instance);
-    let entries = std::fs::read_dir(root).expect("the instance's pins");
-    let pin = entries
-        .map(|entry| entry.expect("an entry").path().join("CALLS"))
-        .find(|path| path.exists())
-        .expect("the map of calls");
+fn kept(director: &Director) -> usize {
+    let pin = pinned_maps(director).join("CALLS");
     let map = Map::HashMap(MapData::from_pin(pin).expect("a map"));
     let map: HashMap<MapData, [u8; KEY], [u8; CALL]> = map.try_into().expect("its sizes");
     map.keys().count()
@@ -61,7 +58,7 @@ fn calls_are_kept_with_their_templates() -> Outcome {
                 net.client.udp_socket(None, *at)?.send(said.as_bytes())?;
             }
         }
-        wait_until("the calls", PATIENCE, || kept(&instance) == 200)?;
+        wait_until("the calls", PATIENCE, || kept(&director) == 200)?;
         let connections = dataplane.connections();
         assert_eq!(connections.len(), 200);
         for at in &services {
@@ -80,7 +77,7 @@ fn calls_are_kept_with_their_templates() -> Outcome {
         })?;
         wait_until("what is kept of them to go", PATIENCE, || {
             dataplane.tick();
-            kept(&instance) == 0
+            kept(&director) == 0
         })?;
         Ok(())
     }));

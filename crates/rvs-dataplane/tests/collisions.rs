@@ -1,14 +1,16 @@
 //! Somebody who sends tuples that meet in one place of the connection table, if its hash has the key that he thinks: by
 //! real frames, with a key guessed and with the key known.
 
+mod common;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::{Path, PathBuf},
     str::FromStr,
 };
 
 use aya::maps::{Array, Map, MapData};
+use common::pinned_maps;
 use rvs_abi::Counter;
 use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, TableSize, Weight,
@@ -134,8 +136,7 @@ fn clients(key: Option<HashKey>) -> Vec<(Ipv4Addr, u16)> {
 /// The director's key, as root reads it from the pinned settings.
 fn key_of(settings: &Director) -> Outcome<HashKey> {
     const WORDS: usize = size_of::<rvs_abi::Settings>() / 4;
-    let path = maps(&settings.bpffs.join("rvs").join(settings.instance.as_str()))?;
-    let map = MapData::from_pin(path.join("SETTINGS"))?;
+    let map = MapData::from_pin(pinned_maps(settings).join("SETTINGS"))?;
     let words = Array::<_, [u32; WORDS]>::try_from(Map::Array(map))?.get(&0, 0)?;
     let number = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
     let key = HashKey {
@@ -146,14 +147,4 @@ fn key_of(settings: &Director) -> Outcome<HashKey> {
         return Err("the director's key is the guessed one".into());
     }
     Ok(key)
-}
-
-fn maps(root: &Path) -> Outcome<PathBuf> {
-    for entry in std::fs::read_dir(root)? {
-        let path = entry?.path();
-        if path.join("SETTINGS").exists() {
-            return Ok(path);
-        }
-    }
-    Err(format!("no settings in {}", root.display()).into())
 }

@@ -90,6 +90,13 @@ impl Director {
         Ok(())
     }
 
+    /// Ends the daemon, if it runs, and starts one with other tables of so many slots for each family.
+    pub(crate) fn upgrade(&mut self, slots: &str, services: &str) -> Outcome {
+        self.terminate()?;
+        self.configure(&table_sizes(slots), services)?;
+        self.run()
+    }
+
     /// Starts the daemon and waits for nothing.
     pub(crate) fn spawn(&self) -> Outcome<Child> {
         let mut command = self.host.command(RVS);
@@ -240,6 +247,11 @@ impl Drop for Director {
         }
         self.clear();
     }
+}
+
+/// The settings of tables with so many slots for each family.
+pub(crate) fn table_sizes(slots: &str) -> String {
+    format!("connections = \"{slots}\"\nconnections_v6 = \"{slots}\"")
 }
 
 /// A program's output as text.

@@ -12,7 +12,7 @@ mod director;
 mod fragments;
 
 pub(crate) use cluster::{Cluster, Forward, TRAFFIC};
-pub(crate) use director::{Director, RVS, text};
+pub(crate) use director::{Director, RVS, table_sizes, text};
 pub(crate) use fragments::fragments;
 
 /// What a test returns.

@@ -176,13 +176,10 @@ fn any_port_udp(stage: &mut Stage<'_>) -> Result<()> {
     shown(stage, "at the end")
 }
 
+const SCTP: &str = "--sctp-service 10.0.0.100:9 -p 60";
+
 fn sctp(stage: &mut Stage<'_>) -> Result<()> {
-    stage.setup(&service(
-        "--sctp-service 10.0.0.100:9 -p 60",
-        "rr",
-        "-g",
-        &[1, 1],
-    ))?;
+    stage.setup(&service(SCTP, "rr", "-g", &[1, 1]))?;
     let (init, cookie_echo) = (1, 10);
     let packets = |kind: u8, clients: u16| -> Vec<Packet> {
         (0..8_u16)
@@ -202,12 +199,7 @@ fn sctp(stage: &mut Stage<'_>) -> Result<()> {
 /// What begins as established proves its template at once.
 fn sloppy(stage: &mut Stage<'_>) -> Result<()> {
     stage.setup(&service("-t 10.0.0.100:80 -p 60", "rr", "-g", &[1, 1]))?;
-    stage.setup(&service(
-        "--sctp-service 10.0.0.100:9 -p 60",
-        "rr",
-        "-g",
-        &[1, 1],
-    ))?;
+    stage.setup(&service(SCTP, "rr", "-g", &[1, 1]))?;
     let from = |n: u8| at([172, 16, 0, n].into(), 4001);
     stage.client("ACK", &Packet::tcp(from(1), at(vip(100), 80), "A"))?;
     stage.client("SYN", &Packet::tcp(from(2), at(vip(100), 80), "S"))?;
