@@ -151,6 +151,11 @@ impl Table for RemoteTable {
         })
     }
 
+    fn wait_until_published(&mut self) {
+        // The change is made whether or not this is answered, as it is not by an older daemon.
+        let _ = self.get::<wire::Published>("/v1/published");
+    }
+
     fn set_timeouts(&mut self, change: TimeoutChange) -> Result<(), TableError> {
         let mut timeouts = OwnTimeouts::NONE;
         timeouts.set(Timer::TcpEstablished, change.tcp);

@@ -84,6 +84,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/counters", get(views::counters))
         .route("/v1/interfaces", get(views::interfaces))
         .route("/v1/connections", get(views::connections))
+        .route("/v1/published", get(views::published))
         .route("/v1/events", get(views::events))
         .route("/metrics", get(views::metrics))
         .route(

@@ -95,6 +95,13 @@ pub struct Table {
     pub refused: u64,
 }
 
+/// Whether packets see all changes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Published {
+    /// False where other changes keep coming.
+    pub complete: bool,
+}
+
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields' names say it")]

@@ -54,6 +54,28 @@ pub(super) enum Command {
     Version,
 }
 
+impl Command {
+    /// Whether it changes which servers a packet may go to.
+    pub(super) const fn changes_servers(&self) -> bool {
+        match self {
+            Self::EditService { .. }
+            | Self::AddServer { .. }
+            | Self::EditServer { .. }
+            | Self::DeleteServer { .. } => true,
+            Self::AddService { .. }
+            | Self::DeleteService { .. }
+            | Self::Clear
+            | Self::List { .. }
+            | Self::Zero { .. }
+            | Self::Set { .. }
+            | Self::Save { .. }
+            | Self::Restore
+            | Self::Help
+            | Self::Version => false,
+        }
+    }
+}
+
 /// What is to be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {

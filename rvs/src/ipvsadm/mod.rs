@@ -59,8 +59,19 @@ fn run_with_names(
     stderr: &mut impl Write,
 ) -> u8 {
     let result = match parse::parse(words, names) {
-        Ok(Command::Restore) => return restore(names, table, stdin, stdout, stderr),
-        Ok(command) => execute(command, names, table, stdout),
+        Ok(Command::Restore) => {
+            let status = restore(names, table, stdin, stdout, stderr);
+            table.wait_until_published();
+            return status;
+        }
+        Ok(command) => {
+            let changes_servers = command.changes_servers();
+            let result = execute(command, names, table, stdout);
+            if changes_servers {
+                table.wait_until_published();
+            }
+            result
+        }
         Err(failure) => Err(failure),
     };
     match result {

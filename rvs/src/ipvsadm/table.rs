@@ -107,6 +107,8 @@ pub(crate) trait Table {
     fn timeouts(&mut self) -> Result<TimeoutValues, TableError>;
     /// Changes timeouts.
     fn set_timeouts(&mut self, change: TimeoutChange) -> Result<(), TableError>;
+    /// Waits until packets see what was changed: IPVS has a change in force when its command returns.
+    fn wait_until_published(&mut self);
 }
 
 /// Why the director refused. Each prints in the words in which ipvsadm reports it.

@@ -1,5 +1,7 @@
 //! Requests that only look.
 
+use std::time::{Duration, Instant};
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -16,6 +18,8 @@ use crate::{metrics, wire};
 
 /// How many connections are shown unless more are asked for.
 const CONNECTIONS: usize = 1000;
+/// For changes to be published: others may go on to change what is waited for.
+const PUBLICATION_LIMIT: Duration = Duration::from_secs(1);
 /// How many connections one document can hold; lines have no limit.
 const MOST_CONNECTIONS: usize = 100_000;
 
@@ -57,6 +61,21 @@ pub(super) async fn interfaces(State(context): State<Context>) -> Answer<Vec<wir
             .ask(|director| director.interfaces())
             .await?,
     ))
+}
+
+/// Answers as soon as packets see every change that was answered before, or after [`PUBLICATION_LIMIT`].
+pub(super) async fn published(State(context): State<Context>) -> Answer<wire::Published> {
+    let deadline = Instant::now() + PUBLICATION_LIMIT;
+    loop {
+        let due = context.director.ask(|director| director.publish_due());
+        let Some(due) = due.await? else {
+            return Ok(Json(wire::Published { complete: true }));
+        };
+        if Instant::now() + due > deadline {
+            return Ok(Json(wire::Published { complete: false }));
+        }
+        tokio::time::sleep(due).await;
+    }
 }
 
 pub(super) async fn timeouts(State(context): State<Context>) -> Answer<Timeouts> {

@@ -164,6 +164,8 @@ impl Table for Memory {
         Ok(self.timeouts)
     }
 
+    fn wait_until_published(&mut self) {}
+
     fn set_timeouts(&mut self, change: TimeoutChange) -> Result<(), TableError> {
         let TimeoutValues { tcp, tcp_fin, udp } = self.timeouts;
         self.timeouts = TimeoutValues {
