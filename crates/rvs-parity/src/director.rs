@@ -32,6 +32,9 @@ pub(crate) trait Director {
 
     /// Its ipvsadm, still without words.
     fn ipvsadm(&self) -> Command;
+
+    /// What its process said last; nothing where it has none.
+    fn log(&self) -> String;
 }
 
 /// What a command said.
@@ -47,6 +50,8 @@ pub(crate) fn ipvsadm(director: &dyn Director, words: &str, input: &str) -> Resu
     let mut child = director
         .ipvsadm()
         .args(words.split_whitespace())
+        // Name servers are as unreachable as everything outside: one try, and not for long.
+        .env("RES_OPTIONS", "timeout:1 attempts:1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

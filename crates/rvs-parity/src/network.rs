@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -26,20 +27,37 @@ const SYSCTLS: &[(&str, &str)] = &[
 ];
 
 /// A director's network. Dropped, it is gone.
+///
+/// Its names are formed as those of the tests' labs (`rvs-PID-NUMBER-HOST`), so that what a killed run leaves behind is
+/// found and removed like theirs.
 #[derive(Debug)]
 pub(crate) struct Network {
     director: String,
     world: String,
 }
 
+/// What the director's interface to its clients is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstLink {
+    /// The end of a link.
+    Plain,
+    /// A device above the end of a link, which is called [`BELOW`].
+    AboveAnother,
+}
+
+/// See [`FirstLink::AboveAnother`].
+pub(crate) const BELOW: &str = "below0";
+
 impl Network {
     /// Makes it anew; the calling thread is in the director's namespace afterwards, and with it all that it starts.
-    pub(crate) fn new(name: &str) -> Result<(Self, Wire)> {
+    pub(crate) fn new(first: FirstLink) -> Result<(Self, Wire)> {
+        static NETWORKS: AtomicU32 = AtomicU32::new(0);
+        let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("rvs-{}-{number}", std::process::id());
         let network = Self {
-            director: format!("parity-{name}"),
-            world: format!("parity-{name}-world"),
+            director: format!("{prefix}-director"),
+            world: format!("{prefix}-world"),
         };
-        network.remove();
         let (director, world) = (&network.director, &network.world);
         ip_batch(&[], &format!("netns add {director}\nnetns add {world}\n"))?;
         enter(&path(director))?;
@@ -48,11 +66,20 @@ impl Network {
         }
         ip_batch(
             &[],
-            &format!(
-                "link add eth0 type veth peer name c0 netns {world}
-link add eth1 type veth peer name s0 netns {world}
-"
-            ),
+            &match first {
+                FirstLink::Plain => format!("link add eth0 type veth peer name c0 netns {world}\n"),
+                FirstLink::AboveAnother => format!(
+                    "link add {BELOW} type veth peer name c0 netns {world}
+link set {BELOW} address {} addrgenmode none up
+link add eth0 link {BELOW} type macvlan mode passthru
+",
+                    place::mac_text(place::WAN_MAC)
+                ),
+            },
+        )?;
+        ip_batch(
+            &[],
+            &format!("link add eth1 type veth peer name s0 netns {world}\n"),
         )?;
         let ups = "link set c0 addrgenmode none up\nlink set s0 addrgenmode none up\n";
         ip_batch(&["-n", world], ups)?;
@@ -69,7 +96,7 @@ link add eth1 type veth peer name s0 netns {world}
     fn remove(&self) {
         for name in [&self.director, &self.world] {
             if path(name).exists() {
-                // Nothing can be done about a failure: the next `netns add` tells of it.
+                // A failure leaves it to the next sweep.
                 let _ = run(Command::new("ip").args(["netns", "del", name]));
             }
         }
@@ -124,20 +151,31 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Gives netfilter rules, in the namespace that the calling thread is in.
+pub(crate) fn nft(rules: &str) -> Result<()> {
+    let mut nft = Command::new("nft");
+    feed(nft.args(["-f", "-"]), rules)
+}
+
 fn ip_batch(words: &[&str], lines: &str) -> Result<()> {
-    let mut child = Command::new("ip")
-        .args(words)
-        .args(["-batch", "-"])
+    let mut ip = Command::new("ip");
+    feed(ip.args(words).args(["-batch", "-"]), lines)
+}
+
+/// Runs a command with this standard input to its end; an error unless it succeeds.
+fn feed(command: &mut Command, input: &str) -> Result<()> {
+    let mut child = command
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("ip")?;
+        .with_context(|| format!("{command:?}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(lines.as_bytes())?;
+        stdin.write_all(input.as_bytes())?;
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        bail!("ip: {}", String::from_utf8_lossy(&output.stderr).trim());
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?}: {}", said.trim());
     }
     Ok(())
 }

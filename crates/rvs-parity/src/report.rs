@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::compare::Difference;
-use crate::scenario::{Explained, Note, Scenario, Value};
+use crate::compare::{Difference, compare};
+use crate::play::Played;
+use crate::record::Recording;
+use crate::scenario::{Note, Scenario, Value};
 
-/// A scenario that was played to both.
+/// A scenario that both have played, or one of them before and the other now.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
@@ -18,6 +20,10 @@ pub(crate) struct Outcome {
     pub(crate) differences: Vec<Difference>,
     /// Steps whose explanation nothing needs any more.
     pub(crate) unused: Vec<&'static str>,
+    /// The time that RVS's side took.
+    pub(crate) milliseconds: u64,
+    /// What RVS's daemon said last, where something differs.
+    pub(crate) log: String,
 }
 
 /// How it ended.
@@ -31,20 +37,26 @@ pub(crate) enum Verdict {
     Differs,
     /// An explanation is out of date.
     Stale,
+    /// What was played is not what was recorded.
+    Changed,
+    /// There is no recording.
+    NotRecorded,
 }
 
 impl Outcome {
-    pub(crate) fn new(
-        scenario: &Scenario,
-        notes: &[Note],
-        differences: Vec<Difference>,
-        unused: &[Explained],
-    ) -> Self {
+    /// What RVS showed just now, beside what the kernel's IPVS showed when it was recorded.
+    pub(crate) fn new(scenario: &Scenario, kernel: Option<&Recording>, rvs: &Played) -> Self {
+        let kernel_notes = kernel.map_or(&[][..], |kernel| &kernel.notes);
+        let (differences, unused) = compare(kernel_notes, &rvs.notes, scenario.explained);
         let explained = differences
             .iter()
             .all(|difference| difference.heading.is_some());
-        let verdict = if !explained {
+        let verdict = if kernel.is_none() {
+            Verdict::NotRecorded
+        } else if !explained {
             Verdict::Differs
+        } else if kernel.is_some_and(|kernel| kernel.identity != rvs.identity) {
+            Verdict::Changed
         } else if !unused.is_empty() {
             Verdict::Stale
         } else if differences.is_empty() {
@@ -52,20 +64,26 @@ impl Outcome {
         } else {
             Verdict::Explained
         };
-        Self {
+        let mut outcome = Self {
             scenario: scenario.name,
             about: scenario.about,
-            compared: compared(notes),
+            compared: compared(kernel_notes),
             verdict,
             differences,
             unused: unused.iter().map(|explained| explained.step).collect(),
+            milliseconds: rvs.took.as_millis() as u64,
+            log: String::new(),
+        };
+        if !outcome.is_good() {
+            outcome.log.clone_from(&rvs.log);
         }
+        outcome
     }
 
     pub(crate) fn is_good(&self) -> bool {
         match self.verdict {
             Verdict::Same | Verdict::Explained => true,
-            Verdict::Differs | Verdict::Stale => false,
+            Verdict::Differs | Verdict::Stale | Verdict::Changed | Verdict::NotRecorded => false,
         }
     }
 
@@ -85,16 +103,28 @@ impl Outcome {
             }
             Verdict::Differs => "DIFFERS".to_owned(),
             Verdict::Stale => "OUT OF DATE".to_owned(),
+            Verdict::Changed => "NOT THE SCENARIO THAT WAS RECORDED".to_owned(),
+            Verdict::NotRecorded => "NOT RECORDED".to_owned(),
         };
         format!(
-            "{:<22} {:<46} {:<40} {verdict}",
-            self.scenario, self.about, self.compared
+            "{:<22} {:<46} {:<40} {:>5.1} s  {verdict}",
+            self.scenario,
+            self.about,
+            self.compared,
+            self.milliseconds as f64 / 1000.0
         )
     }
 
-    /// What a person needs to mend it.
+    /// What a person needs to fix it.
     pub(crate) fn details(&self) -> String {
         let mut text = String::new();
+        if matches!(self.verdict, Verdict::Changed | Verdict::NotRecorded) {
+            let name = self.scenario;
+            let _ = writeln!(
+                text,
+                "  after a change of the scenario: cargo xtask parity --record --only {name}"
+            );
+        }
         for difference in self
             .differences
             .iter()
@@ -113,6 +143,9 @@ impl Outcome {
                 text,
                 "  {step:?} does not differ any more: remove its explanation"
             );
+        }
+        for line in self.log.lines() {
+            let _ = writeln!(text, "    log:    {line}");
         }
         text
     }

@@ -15,8 +15,10 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// What is compared, for the table.
     pub(crate) about: &'static str,
-    /// Whether `--short` plays it.
-    pub(crate) length: Length,
+    /// The file of `scenarios/` that it is written in: its recording is in the file of that name.
+    pub(crate) file: &'static str,
+    /// Where every run plays it.
+    pub(crate) plays: Plays,
     /// Settings to begin with.
     pub(crate) knobs: &'static [Knob],
     /// Packets that get a firewall mark.
@@ -27,13 +29,15 @@ pub(crate) struct Scenario {
     pub(crate) explained: &'static [Explained],
 }
 
-/// Which run a scenario belongs to.
+/// Where a run of the tests plays a scenario to RVS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// Both the short and the whole run.
-    Short,
-    /// The whole run alone.
-    Whole,
+pub(crate) enum Plays {
+    /// On the host alone.
+    OnHost,
+    /// On the host, and in the guest, whose older kernel takes RVS's programs by clsact.
+    InGuestToo,
+    /// In the guest alone: it needs a device that the host's kernel may not have.
+    InGuest,
 }
 
 /// A difference with a reason.
@@ -46,7 +50,7 @@ pub(crate) struct Explained {
 }
 
 impl Scenario {
-    /// A scenario of the whole run, with default settings.
+    /// A scenario for the host, with default settings.
     pub(crate) const fn new(
         name: &'static str,
         about: &'static str,
@@ -55,7 +59,8 @@ impl Scenario {
         Self {
             name,
             about,
-            length: Length::Whole,
+            file: "",
+            plays: Plays::OnHost,
             knobs: &[],
             marks: &[],
             script,
@@ -73,13 +78,22 @@ impl Scenario {
         serde_json::json!({
             "name": self.name,
             "about": self.about,
-            "short": self.length == Length::Short,
+            "file": self.file,
+            "in_guest": self.plays != Plays::OnHost,
+            "on_host": self.plays != Plays::InGuest,
             "explained": headings,
         })
     }
 
-    pub(crate) const fn short(mut self) -> Self {
-        self.length = Length::Short;
+    /// One of those that represent their file in the guest.
+    pub(crate) const fn in_guest_too(mut self) -> Self {
+        self.plays = Plays::InGuestToo;
+        self
+    }
+
+    /// One that needs what only the guest's kernel is sure to have.
+    pub(crate) const fn in_guest(mut self) -> Self {
+        self.plays = Plays::InGuest;
         self
     }
 
@@ -100,7 +114,7 @@ impl Scenario {
 }
 
 /// Something noted down at a step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Note {
     /// Which step.
     pub(crate) step: String,
@@ -109,7 +123,7 @@ pub(crate) struct Note {
 }
 
 /// What was seen. How it is compared depends on what it is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Value {
     /// Equal, line by line.

@@ -26,26 +26,30 @@ use crate::scenario::Scenario;
 /// All of them, in the order in which they are played.
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all: Vec<_> = [
-        methods::all(),
-        states::all(),
-        counters::all(),
-        icmp::all(),
-        icmp_tunnels::all(),
-        ipsec::all(),
-        listings::all(),
-        schedulers::all(),
-        persistence::all(),
-        marks::all(),
-        bypass::all(),
-        limits::all(),
-        sctp::all(),
-        ftp::all(),
-        sip::all(),
-        knobs::all(),
-        defences::all(),
+        ("methods", methods::all()),
+        ("states", states::all()),
+        ("counters", counters::all()),
+        ("icmp", icmp::all()),
+        ("icmp_tunnels", icmp_tunnels::all()),
+        ("ipsec", ipsec::all()),
+        ("listings", listings::all()),
+        ("schedulers", schedulers::all()),
+        ("persistence", persistence::all()),
+        ("marks", marks::all()),
+        ("bypass", bypass::all()),
+        ("limits", limits::all()),
+        ("sctp", sctp::all()),
+        ("ftp", ftp::all()),
+        ("sip", sip::all()),
+        ("knobs", knobs::all()),
+        ("defences", defences::all()),
     ]
     .into_iter()
-    .flatten()
+    .flat_map(|(file, scenarios)| {
+        scenarios
+            .into_iter()
+            .map(move |scenario| Scenario { file, ..scenario })
+    })
     .collect();
     // Stable, so that those of the same settings follow one another.
     all.sort_by_key(|scenario| (scenario.knobs, scenario.marks));

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::describe::{Seen, Side};
 use crate::director::{Director, ipvsadm};
+use crate::identity::Identity;
 use crate::network;
 use crate::packet::Packet;
 use crate::place::{Mac, host_mac, mac_text};
@@ -17,6 +18,7 @@ use crate::scenario::{Connection, Note, Value};
 pub(crate) struct Stage<'a> {
     director: &'a mut dyn Director,
     notes: Vec<Note>,
+    identity: Identity,
     patience: Duration,
     detail: Detail,
     /// When the last packet of a client was sent, or one to it.
@@ -44,10 +46,12 @@ pub(crate) struct Flow {
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) fn new(director: &'a mut dyn Director) -> Self {
+    /// A stage for a script whose director was started with what `identity` says.
+    pub(crate) fn new(director: &'a mut dyn Director, identity: Identity) -> Self {
         Self {
             director,
             notes: Vec::new(),
+            identity,
             patience: Duration::ZERO,
             detail: Detail::Whole,
             last: BTreeMap::new(),
@@ -57,16 +61,18 @@ impl<'a> Stage<'a> {
     /// Compares packets so closely from now on.
     pub(crate) fn detail(&mut self, detail: Detail) {
         self.detail = detail;
+        self.identity.step("detail", &format!("{detail:?}"));
     }
 
-    /// What was noted down.
-    pub(crate) fn into_notes(self) -> Vec<Note> {
-        self.notes
+    /// What was noted down, and the identity of what was done.
+    pub(crate) fn finish(self) -> (Vec<Note>, Identity) {
+        (self.notes, self.identity)
     }
 
     /// Packets may take the long way from now on: they have so much time beyond the marker.
     pub(crate) fn patience(&mut self, patience: Duration) {
         self.patience = patience;
+        self.identity.time("patience", patience);
     }
 
     fn note(&mut self, step: &str, value: Value) {
@@ -80,6 +86,7 @@ impl<'a> Stage<'a> {
 
     /// Lines for `ipvsadm -R`, which must succeed in silence.
     pub(crate) fn setup(&mut self, lines: &str) -> Result<()> {
+        self.identity.command("-R", lines);
         let said = ipvsadm(self.director, "-R", lines)?;
         if said.status != Some(0) || !said.stdout.is_empty() || !said.stderr.is_empty() {
             let words = format!("{}{}", said.stdout, said.stderr);
@@ -95,6 +102,7 @@ impl<'a> Stage<'a> {
 
     /// The same with standard input.
     pub(crate) fn restore(&mut self, words: &str, input: &str) -> Result<String> {
+        self.identity.command(words, input);
         let said = ipvsadm(self.director, words, input)?;
         let mut lines: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
         lines.extend(said.stderr.lines().map(|line| format!("stderr: {line}")));
@@ -111,6 +119,7 @@ impl<'a> Stage<'a> {
 
     /// The connections, by `ipvsadm -Lnc`, sorted.
     pub(crate) fn connections(&mut self, step: &str) -> Result<Vec<Connection>> {
+        self.identity.step("connections", step);
         let connections = self.entries()?;
         let step = format!("connections {step}");
         self.note(&step, Value::Connections(connections.clone()));
@@ -146,6 +155,7 @@ impl<'a> Stage<'a> {
 
     /// The numbers of a listing with rates, column by column: packets give or take one, bytes within `bytes`.
     pub(crate) fn rates(&mut self, step: &str, words: &str, bytes: u64) -> Result<()> {
+        self.identity.command(words, "");
         let said = ipvsadm(self.director, words, "")?;
         for (columns, slack) in [
             (&["CPS", "InPPS", "OutPPS"][..], 1),
@@ -193,6 +203,9 @@ impl<'a> Stage<'a> {
 
     fn send(&mut self, from: Side, frames: &[Vec<u8>]) -> Result<Vec<Seen>> {
         let patience = self.patience;
+        for frame in frames {
+            self.identity.frame(from, frame);
+        }
         self.director.wire()?.send(from, frames, patience)
     }
 
@@ -276,6 +289,8 @@ impl<'a> Stage<'a> {
 
     /// Lets the servers' side take packets of this size and no larger, for the director to learn.
     pub(crate) fn narrow(&mut self, mtu: u32) -> Result<()> {
+        self.identity
+            .step("MTU of the servers' side", &mtu.to_string());
         network::narrow("eth1", mtu)?;
         // RVS asks for its servers' ways once a second.
         self.sleep(Duration::from_millis(2500));
@@ -286,11 +301,19 @@ impl<'a> Stage<'a> {
 
     /// Lets time pass.
     pub(crate) fn sleep(&mut self, time: Duration) {
+        self.identity.time("sleep", time);
         std::thread::sleep(time);
+    }
+
+    /// Lets time pass until so long after `start`.
+    pub(crate) fn sleep_until(&mut self, start: Instant, after: Duration) {
+        self.identity.time("sleep until", after);
+        std::thread::sleep((start + after).saturating_duration_since(Instant::now()));
     }
 
     /// How many connections there are, give or take `slack`.
     pub(crate) fn count(&mut self, step: &str, slack: u64) -> Result<()> {
+        self.identity.step("count", step);
         let counts = [("connections".to_owned(), self.entries()?.len() as u64)].into();
         self.note(step, Value::Shares { counts, slack });
         Ok(())
@@ -303,6 +326,7 @@ impl<'a> Stage<'a> {
         limit: Duration,
         slack: Duration,
     ) -> Result<()> {
+        self.identity.time(step, limit);
         let start = Instant::now();
         while !self.entries()?.is_empty() {
             if start.elapsed() > limit {

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The scenarios, as the program lists them.
 fn scenarios() -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_rvs-parity"))
-        .args(["--rvs", "/nowhere", "--list"])
+        .args(["list"])
         .output()
         .expect("rvs-parity runs");
     assert!(output.status.success(), "{output:?}");

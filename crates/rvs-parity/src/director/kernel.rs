@@ -1,12 +1,11 @@
 //! The kernel's IPVS, by the real ipvsadm. A namespace has a director of its own, so each scenario gets a fresh one.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{Director, Knob, Mark};
-use crate::network::{Network, run, sysctl, tunnel_device};
+use crate::network::{FirstLink, Network, nft, run, sysctl, tunnel_device};
 use crate::wire::Wire;
 
 const MODULES: &[&str] = &[
@@ -43,7 +42,7 @@ impl Kernel {
     /// Loads what IPVS consists of.
     pub(crate) fn new() -> Result<Self> {
         for module in MODULES {
-            // A kernel may lack one (twos); the scenario that wants it tells.
+            // A kernel may lack one; the scenario that needs it fails and says so.
             let _ = run(Command::new("modprobe").arg(module));
         }
         if !std::path::Path::new("/proc/net/ip_vs").exists() {
@@ -60,7 +59,7 @@ impl Director for Kernel {
 
     fn start(&mut self, knobs: &[Knob], marks: &[Mark]) -> Result<()> {
         self.network = None;
-        self.network = Some(Network::new("kernel")?);
+        self.network = Some(Network::new(FirstLink::Plain)?);
         tunnel_device(knobs)?;
         if knobs.iter().any(|(name, _)| *name == "cache_bypass") {
             take_marked(marks)?;
@@ -83,6 +82,10 @@ impl Director for Kernel {
     fn ipvsadm(&self) -> Command {
         Command::new("ipvsadm")
     }
+
+    fn log(&self) -> String {
+        String::new()
+    }
 }
 
 /// Routes marked packets to the director itself, wherever they go to: IPVS sees no others of clients.
@@ -97,24 +100,17 @@ fn take_marked(marks: &[Mark]) -> Result<()> {
 
 /// Marks by netfilter, as one does it.
 fn mark(marks: &[Mark]) -> Result<()> {
-    let mut rules = String::from(
-        "table inet parity { chain marks { type filter hook prerouting priority mangle;\n",
-    );
-    for (address, mark) in marks {
-        let family = if address.contains(':') { "ip6" } else { "ip" };
-        rules += &format!("{family} daddr {address} meta mark set {mark}\n");
+    // A table for each family: user-mode Linux has no tables for both.
+    let mut rules = String::new();
+    for family in ["ip", "ip6"] {
+        let of_family = |address: &str| address.contains(':') == (family == "ip6");
+        rules += &format!(
+            "table {family} parity {{ chain marks {{ type filter hook prerouting priority mangle;\n"
+        );
+        for (address, mark) in marks.iter().filter(|(address, _)| of_family(address)) {
+            rules += &format!("{family} daddr {address} meta mark set {mark}\n");
+        }
+        rules += "}\n}\n";
     }
-    rules += "}\n}\n";
-    let mut nft = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("nft")?;
-    if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(rules.as_bytes())?;
-    }
-    if !nft.wait()?.success() {
-        bail!("nft refused its rules");
-    }
-    Ok(())
+    nft(&rules)
 }

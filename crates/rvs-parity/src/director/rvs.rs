@@ -1,20 +1,23 @@
 //! RVS, by its own ipvsadm front end, with `compat = "ipvs"`.
 //!
-//! Starting the daemon takes seconds in an emulated guest, so it goes on from one scenario to the next when both want
-//! the same marks and nothing of the first is left, other settings by a reload; else it starts anew.
+//! Starting the daemon takes seconds in an emulated guest, so it goes on from one scenario to the next when the same
+//! director is started for both, both want the same marks and nothing of the first is left; other settings are
+//! reloaded. Else it starts again.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{Director, Knob, Mark, ipvsadm};
-use crate::network::{Network, run, tunnel_device};
+use crate::network::{BELOW, FirstLink, Network, nft, run, tunnel_device};
 use crate::wire::Wire;
 
-const INSTANCE: &str = "parity";
+/// Lines of the daemon's log that belong to a failure.
+const LOG_LINES: usize = 12;
 const START_LIMIT: Duration = Duration::from_secs(120);
 const CLEAR_LIMIT: Duration = Duration::from_secs(3);
 
@@ -36,6 +39,8 @@ const NOT_HERE: [&str; 1] = ["conntrack"];
 #[derive(Debug)]
 pub(crate) struct Rvs {
     program: PathBuf,
+    /// `parity-PID-NUMBER`: what is left of a process that is no more is found by it.
+    instance: String,
     directory: PathBuf,
     daemon: Option<Child>,
     network: Option<(Network, Wire)>,
@@ -44,18 +49,24 @@ pub(crate) struct Rvs {
 }
 
 impl Rvs {
-    /// The director of this program, with its files in a directory.
-    pub(crate) fn new(program: PathBuf, directory: PathBuf) -> Self {
+    /// The director of this program, with an instance and a directory of its own.
+    pub(crate) fn new(program: PathBuf) -> Result<Self> {
+        static DIRECTORS: AtomicU32 = AtomicU32::new(0);
         // What RVS cannot do in the kernel goes by a TAP device; elsewhere `/dev/net/tun` is there from the beginning.
         let _ = run(Command::new("modprobe").arg("tun"));
-        Self {
+        let number = DIRECTORS.fetch_add(1, Ordering::Relaxed);
+        let owner = format!("{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(format!("rvs-lab-{owner}-parity"));
+        fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        Ok(Self {
             program,
+            instance: format!("parity-{owner}"),
             directory,
             daemon: None,
             network: None,
             configuration: String::new(),
             marks: Vec::new(),
-        }
+        })
     }
 
     fn configuration(&self, knobs: &[Knob]) -> Result<String> {
@@ -65,12 +76,13 @@ impl Rvs {
         let mut text = format!(
             "[director]
 interfaces = [\"eth0\", \"eth1\"{tunnel}]
-instance = \"{INSTANCE}\"
+instance = \"{}\"
 socket = \"{}\"
 compat = \"ipvs\"
 connections = \"4Ki\"
 connections_v6 = \"4Ki\"
 ",
+            self.instance,
             self.socket().display()
         );
         for (name, value) in knobs {
@@ -90,7 +102,7 @@ connections_v6 = \"4Ki\"
         self.directory.join("parity.toml")
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.directory.join("parity.log")
     }
 
@@ -127,12 +139,12 @@ connections_v6 = \"4Ki\"
             let _ = daemon.kill();
         }
         let _ = daemon.wait();
-        let _ = fs::remove_dir_all(PathBuf::from("/sys/fs/bpf/rvs").join(INSTANCE));
+        let _ = fs::remove_dir_all(PathBuf::from("/sys/fs/bpf/rvs").join(&self.instance));
     }
 
     fn run(&mut self) -> Result<()> {
         fs::write(self.file(), &self.configuration)?;
-        let log = File::create(self.log())?;
+        let log = File::create(self.log_file())?;
         let mut daemon = Command::new(&self.program)
             .args(["run", "--config"])
             .arg(self.file())
@@ -143,7 +155,7 @@ connections_v6 = \"4Ki\"
             .with_context(|| self.program.display().to_string())?;
         let start = Instant::now();
         loop {
-            let log = fs::read_to_string(self.log())?;
+            let log = fs::read_to_string(self.log_file())?;
             if log.lines().any(|line| line.ends_with(" ready")) {
                 self.daemon = Some(daemon);
                 return Ok(());
@@ -185,10 +197,17 @@ impl Director for Rvs {
         }
         self.stop();
         self.network = None;
-        self.network = Some(Network::new("rvs")?);
+        let first = if marks.is_empty() {
+            FirstLink::Plain
+        } else {
+            FirstLink::AboveAnother
+        };
+        self.network = Some(Network::new(first)?);
         self.configuration = self.configuration(knobs)?;
         self.marks = marks.to_vec();
-        marks.iter().try_for_each(mark)?;
+        if !marks.is_empty() {
+            mark(marks)?;
+        }
         self.run()
     }
 
@@ -202,22 +221,32 @@ impl Director for Rvs {
         command.arg("ipvsadm");
         command
     }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let start = lines.len().saturating_sub(LOG_LINES);
+        lines.get(start..).unwrap_or_default().join("\n")
+    }
 }
 
 impl Drop for Rvs {
     fn drop(&mut self) {
         self.stop();
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// Marks by tc, ahead of RVS, which takes packets before netfilter sees them.
-fn mark((prefix, mark): &Mark) -> Result<()> {
-    let protocol = if prefix.contains(':') { "ipv6" } else { "ip" };
-    let mark = mark.to_string();
-    // It may be there already.
-    let _ = run(Command::new("tc").args(["qdisc", "add", "dev", "eth0", "clsact"]));
-    run(Command::new("tc")
-        .args(["filter", "add", "dev", "eth0", "ingress", "pref", "1"])
-        .args(["protocol", protocol, "flower", "dst_ip", prefix])
-        .args(["action", "skbedit", "mark", &mark, "continue"]))
+/// Marks ahead of RVS, which takes packets before netfilter sees them on its own interface: a device below it, of which
+/// netfilter's ingress hook sees them first.
+fn mark(marks: &[Mark]) -> Result<()> {
+    let mut rules = format!(
+        "table netdev parity {{ chain marks {{ type filter hook ingress device \"{BELOW}\" priority 0;\n"
+    );
+    for (prefix, mark) in marks {
+        let family = if prefix.contains(':') { "ip6" } else { "ip" };
+        rules += &format!("{family} daddr {prefix} meta mark set {mark}\n");
+    }
+    rules += "}\n}\n";
+    nft(&rules)
 }

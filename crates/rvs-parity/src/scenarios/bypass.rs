@@ -16,6 +16,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "caches that are gone are gone around",
             bypass,
         )
+        .in_guest_too()
         .knobs(&[("cache_bypass", "1")])
         .marks(WORLD)
         .explained(&[

@@ -12,12 +12,12 @@ use crate::stage::{Detail, Stage};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("stats", "--stats and --exact, for each method; -Z", stats).short(),
+        Scenario::new("stats", "--stats and --exact, for each method; -Z", stats),
         Scenario::new("stats-errors", "which packets count", errors).explained(&[Explained {
             step: "ipvsadm -L -n --stats",
             heading: "What counts as a packet",
         }]),
-        Scenario::new("stats-ipv6", "--stats, IPv6", stats6),
+        Scenario::new("stats-ipv6", "--stats, IPv6", stats6).in_guest_too(),
         Scenario::new("rates", "--rate: rising, and falling", rates),
     ]
 }
@@ -69,7 +69,7 @@ fn rates(stage: &mut Stage<'_>) -> Result<()> {
         let packet = Packet::udp(from, at(vip(100), 53)).sized(200);
         stage.choices("a datagram", &[packet])?;
         stage.server("an answer", &Packet::udp(server, from).sized(400))?;
-        stage.sleep((start + pace * u32::from(n + 1)).saturating_duration_since(Instant::now()));
+        stage.sleep_until(start, pace * u32::from(n + 1));
     }
     stage.rates("at the end", "-L -n --rate", 600)?;
     stage.sleep(Duration::from_secs(8));

@@ -13,6 +13,7 @@ use crate::stage::Stage;
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("drop_packet", "one newcomer in ten is dropped", drop_packet)
+            .in_guest_too()
             .knobs(&[("am_droprate", "10"), ("drop_packet", "3")]),
         Scenario::new(
             "drop_packet-auto",
@@ -47,8 +48,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "TCP's cautious states, direct routing",
             states::direct,
         )
-        .knobs(&[("secure_tcp", "3")])
-        .short(),
+        .knobs(&[("secure_tcp", "3")]),
         Scenario::new(
             "secure_tcp-auto",
             "TCP's cautious states while memory is short",

@@ -14,8 +14,8 @@ use crate::stage::{Flow, Stage};
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("ftp-active", "FTP through NAT, PORT", active)
-            .knobs(CONNTRACK)
-            .short(),
+            .in_guest_too()
+            .knobs(CONNTRACK),
         Scenario::new(
             "ftp-passive",
             "FTP through NAT, PASV; sequence numbers",

@@ -12,13 +12,13 @@ use crate::stage::{Detail, Stage};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("icmp-ttl", "time exceeded, every method", ttl).short(),
+        Scenario::new("icmp-ttl", "time exceeded, every method", ttl),
         Scenario::new(
             "icmp-too-large",
             "fragmentation needed, every method",
             too_large,
         )
-        .short(),
+        .in_guest_too(),
         Scenario::new(
             "icmp-narrow",
             "a narrow link to servers, NAT and direct routing",
@@ -33,8 +33,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "icmp-from-clients",
             "errors about replies, to their servers",
             from_clients,
-        )
-        .short(),
+        ),
         Scenario::new(
             "icmp-from-servers",
             "errors about requests, to their clients",

@@ -17,7 +17,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             "icmp-tunnel",
             "errors about tunnels, told to clients",
             errors,
-        ),
+        )
+        .in_guest_too(),
         Scenario::new(
             "icmp-tunnel-mtu",
             "a tunnel's narrow path, told and kept",

@@ -13,10 +13,12 @@ use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("ipsec", "AH and ESP with IKE's connection", ipv4).explained(&[Explained {
-            step: "ipvsadm -L -n --stats",
-            heading: "What counts as a packet",
-        }]),
+        Scenario::new("ipsec", "AH and ESP with IKE's connection", ipv4)
+            .in_guest_too()
+            .explained(&[Explained {
+                step: "ipvsadm -L -n --stats",
+                heading: "What counts as a packet",
+            }]),
         Scenario::new("ipsec-ipv6", "AH and ESP, IPv6", ipv6).explained(&[
             Explained {
                 step: "-m AH",

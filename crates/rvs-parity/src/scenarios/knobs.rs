@@ -11,6 +11,7 @@ use crate::stage::{Detail, Stage};
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("sloppy_tcp", "TCP begins anywhere", methods::strays)
+            .in_guest_too()
             .knobs(&[("sloppy_tcp", "1")]),
         Scenario::new("conn_reuse_mode-0", "SYNs never begin anew", states::reuse)
             .knobs(&[("conn_reuse_mode", "0")]),
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             unwrapped,
         )
         .knobs(&[("ignore_tunneled", "1")])
+        .in_guest()
         .explained(&[
             Explained {
                 step: "TCP, ",
@@ -59,7 +61,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             },
         ]),
         Scenario::new("ignore_tunneled-0", "it is switched", unwrapped)
-            .knobs(&[("ignore_tunneled", "0")]),
+            .knobs(&[("ignore_tunneled", "0")])
+            .in_guest(),
         Scenario::new("pmtu_disc", "tunnels that ignore DF", pmtu_disc)
             .knobs(&[("pmtu_disc", "0")])
             .explained(&[Explained {

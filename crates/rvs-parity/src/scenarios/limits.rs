@@ -10,7 +10,7 @@ use crate::stage::{Stage, many};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("thresholds", "upper and lower thresholds", thresholds).short(),
+        Scenario::new("thresholds", "upper and lower thresholds", thresholds),
         Scenario::new(
             "thresholds-lower",
             "a lower threshold ends the overload",
@@ -44,7 +44,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             "one-packet",
             "UDP scheduled datagram by datagram",
             one_packet,
-        ),
+        )
+        .in_guest_too(),
         Scenario::new(
             "one-packet-persist",
             "the same, persistent",

@@ -10,11 +10,11 @@ use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("listings", "every form of -L, and -S", listings).short(),
+        Scenario::new("listings", "every form of -L, and -S", listings),
         Scenario::new("listings-names", "without -n", names),
         Scenario::new("restore", "-S into -R gives the same", restore),
-        Scenario::new("refusals", "commands that make no sense", refusals).short(),
-        Scenario::new("edits", "-E, -e, -d, -D, -C", edits),
+        Scenario::new("refusals", "commands that make no sense", refusals),
+        Scenario::new("edits", "-E, -e, -d, -D, -C", edits).in_guest_too(),
     ]
 }
 

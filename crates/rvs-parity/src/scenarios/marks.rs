@@ -12,8 +12,8 @@ use crate::stage::Stage;
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("mark", "a service by firewall mark, TCP and UDP, NAT", mark)
-            .marks(MARKS)
-            .short(),
+            .in_guest_too()
+            .marks(MARKS),
         Scenario::new("mark-persist", "the same, persistent", persistent).marks(MARKS),
         Scenario::new(
             "mark-ipv6",

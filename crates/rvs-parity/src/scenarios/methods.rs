@@ -10,29 +10,27 @@ use crate::stage::{Detail, Stage};
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("nat-tcp", "NAT, TCP: four connections, both ways", nat_tcp).short(),
+        Scenario::new("nat-tcp", "NAT, TCP: four connections, both ways", nat_tcp).in_guest_too(),
         Scenario::new(
             "nat-udp",
             "NAT, UDP: sums, TOS, TTL, identification",
             nat_udp,
-        )
-        .short(),
+        ),
         Scenario::new("nat-udp-no-sum", "NAT, UDP without checksum", no_sum).explained(&[
             Explained {
                 step: "",
                 heading: "UDP without a checksum",
             },
         ]),
-        Scenario::new("nat-ipv6", "NAT, TCP and UDP over IPv6", nat6).short(),
+        Scenario::new("nat-ipv6", "NAT, TCP and UDP over IPv6", nat6),
         Scenario::new(
             "local",
             "servers on the director, NAT and direct: it answers itself",
             local,
-        )
-        .short(),
-        Scenario::new("direct", "direct routing", direct).short(),
+        ),
+        Scenario::new("direct", "direct routing", direct),
         Scenario::new("direct-ipv6", "direct routing, IPv6", direct6),
-        Scenario::new("tunnel", "IP in IP: headers, TOS, DF", tunnel).short(),
+        Scenario::new("tunnel", "IP in IP: headers, TOS, DF", tunnel).in_guest_too(),
         Scenario::new("tunnel-ipv6", "IPv6 in IPv6", tunnel6),
         Scenario::new("tunnel-mixed", "IPv4 in IPv6 and IPv6 in IPv4", mixed).explained(&[
             Explained {
@@ -40,15 +38,14 @@ pub(crate) fn all() -> Vec<Scenario> {
                 heading: "IPv6 in IPv4",
             },
         ]),
-        Scenario::new("gue", "GUE tunnels, with and without checksum", gue).short(),
+        Scenario::new("gue", "GUE tunnels, with and without checksum", gue),
         Scenario::new("gre", "GRE tunnels, with and without checksum", gre),
-        Scenario::new("not-ours", "packets that are for no service", not_ours).short(),
+        Scenario::new("not-ours", "packets that are for no service", not_ours),
         Scenario::new(
             "strays",
             "TCP without SYN, replies without connection",
             strays,
-        )
-        .short(),
+        ),
         Scenario::new("syn-ack", "a SYN that also acknowledges", syn_ack),
         Scenario::new(
             "two-services",

@@ -17,7 +17,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "one client, one server; templates in listings",
             plain,
         )
-        .short(),
+        .in_guest_too(),
         Scenario::new("persist-udp", "the same for UDP", udp),
         Scenario::new("persist-netmask", "one network, one server", netmask),
         Scenario::new("persist-ipv6", "one IPv6 prefix, one server", ipv6),

@@ -12,13 +12,11 @@ pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("rr", "round robin, weights, changes", |stage| {
             turns(stage, "rr")
-        })
-        .short(),
+        }),
         Scenario::new("rr-ipv6", "round robin, IPv6", rr6),
         Scenario::new("wrr", "weighted round robin, weights, changes", |stage| {
             turns(stage, "wrr")
-        })
-        .short(),
+        }),
         Scenario::new(
             "wrr-weights",
             "weighted round robin, many sets of weights",
@@ -37,8 +35,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario::new("lc", "least connections", |stage| loaded(stage, "lc")),
         Scenario::new("wlc", "weighted least connections", |stage| {
             loaded(stage, "wlc")
-        })
-        .short(),
+        }),
         Scenario::new("wlc-udp", "weighted least connections, UDP", wlc_udp),
         Scenario::new("sed", "shortest expected delay", |stage| {
             loaded(stage, "sed")
@@ -63,8 +60,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             "mh-fallback",
             "Maglev, another server if need be",
             |stage| hashed(stage, "mh -b mh-fallback"),
-        )
-        .short(),
+        ),
         Scenario::new("mh-port", "Maglev with ports", |stage| {
             hashed(stage, "mh -b mh-port")
         }),
@@ -107,7 +103,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         )
         .marks(&[("2001:db8::100/125", 9), ("2001:db8::108/127", 10)]),
         Scenario::new("scheduler-change", "a service's scheduler changes", change),
-        Scenario::new("no-server", "no server, or all of weight 0", no_server).short(),
+        Scenario::new("no-server", "no server, or all of weight 0", no_server).in_guest_too(),
     ]
 }
 

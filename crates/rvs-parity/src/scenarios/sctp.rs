@@ -11,7 +11,7 @@ use crate::stage::Stage;
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("sctp-nat", "SCTP by NAT, its states and checksum", nat),
-        Scenario::new("sctp-direct", "SCTP by direct routing, its states", direct).short(),
+        Scenario::new("sctp-direct", "SCTP by direct routing, its states", direct).in_guest_too(),
         Scenario::new("sctp-ipv6", "SCTP by NAT, IPv6", ipv6),
         Scenario::new("sctp-strays", "SCTP that does not begin with INIT", strays),
         Scenario::new(

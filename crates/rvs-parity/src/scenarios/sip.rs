@@ -10,7 +10,7 @@ use crate::stage::Stage;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("sip", "persistence by SIP's Call-ID", sip).short(),
+        Scenario::new("sip", "persistence by SIP's Call-ID", sip).in_guest_too(),
         Scenario::new(
             "sip-one-packet",
             "the same, one-packet scheduling",

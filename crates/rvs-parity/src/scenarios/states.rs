@@ -11,8 +11,8 @@ use std::time::Duration;
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("states-nat", "TCP states with both directions seen", nat).short(),
-        Scenario::new("states-direct", "TCP states with requests alone", direct).short(),
+        Scenario::new("states-nat", "TCP states with both directions seen", nat),
+        Scenario::new("states-direct", "TCP states with requests alone", direct).in_guest_too(),
         Scenario::new(
             "states-tunnel",
             "TCP states with requests alone, tunnelled",
