@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::process::answer;
@@ -54,12 +55,36 @@ impl TestProgram {
         self.kind == Kind::Integration && self.package == package && self.target == target
     }
 
-    /// Has it a test whose name contains this, or may have one? (It is asked, without running anything.)
-    pub(crate) fn has_test_named(&self, pattern: &str) -> bool {
-        let mut list = Command::new(&self.executable);
-        let list = answer(list.current_dir(&self.directory).args(["--list", pattern]));
-        list.is_none_or(|list| list.lines().any(|line| line.ends_with(": test")))
+    /// Its tests whose names contain this. (The program is asked; nothing is run.)
+    pub(crate) fn tests(&self, only: Option<&str>) -> Result<Listed> {
+        let list = |words: &[&str]| {
+            let mut list = Command::new(&self.executable);
+            list.current_dir(&self.directory).args(words).args(only);
+            answer(&mut list).with_context(|| format!("{} cannot list its tests", self.target))
+        };
+        let ignored = list(&["--list", "--ignored"])?;
+        let ignored: Vec<_> = names(&ignored).collect();
+        let all = list(&["--list"])?;
+        Ok(Listed {
+            run: names(&all)
+                .filter(|name| !ignored.contains(name))
+                .map(str::to_owned)
+                .collect(),
+            ignored: ignored.len() as u64,
+        })
     }
+}
+
+/// What a program has.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) run: Vec<String>,
+    /// So many are left out unless asked for.
+    pub(crate) ignored: u64,
+}
+
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.lines().filter_map(|line| line.strip_suffix(": test"))
 }
 
 #[cfg(test)]
