@@ -117,26 +117,13 @@ impl Host {
     /// Runs a closure on a fresh thread that has entered the namespace. Sockets made there stay
     /// in the namespace wherever they are used later.
     pub fn in_namespace<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                self.enter()?;
-                Ok(work())
-            });
-            match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
+        in_namespace(self.name(), self.namespace(), work)
     }
 
     /// Moves the calling thread, for good, into the namespace. Only for threads of one's own: on
     /// any other, what runs there next would find itself on this host.
     pub fn enter(&self) -> Result<()> {
-        let path = self.namespace_path();
-        let file =
-            File::open(&path).at(self.name(), || format!("cannot open {}", path.display()))?;
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-            .at(self.name(), || format!("cannot enter {}", path.display()))
+        enter(self.name(), self.namespace())
     }
 
     /// Sets a sysctl (`net.ipv4.ip_forward`; a dot in an interface name is written `/`).
@@ -292,6 +279,31 @@ impl Host {
         command.args(arguments.iter().map(AsRef::as_ref));
         Ok(command)
     }
+}
+
+/// Runs a closure on a fresh thread in a namespace whose host is not at hand.
+pub(crate) fn in_namespace<T: Send>(
+    place: &str,
+    namespace: &str,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            enter(place, namespace)?;
+            Ok(work())
+        });
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn enter(place: &str, namespace: &str) -> Result<()> {
+    let path = Path::new(NAMESPACES).join(namespace);
+    let file = File::open(&path).at(place, || format!("cannot open {}", path.display()))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .at(place, || format!("cannot enter {}", path.display()))
 }
 
 /// Runs a program to its end in a namespace whose host is not at hand.

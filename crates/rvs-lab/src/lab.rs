@@ -2,9 +2,11 @@
 //! It knows nothing of what the hosts are for; see [`crate::Topology`] for that.
 
 use crate::error::{Context as _, LabError, Result};
+use crate::evidence;
 use crate::host::Host;
 use crate::link::{Link, Switch};
 use crate::program::{THIS_MACHINE, ip, require_program, require_root};
+use crate::tap::Tap;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -38,6 +40,9 @@ pub(crate) struct Shared {
     namespaces: Mutex<Vec<String>>,
     links: Mutex<Vec<Link>>,
     files: AtomicU32,
+    /// Where evidence is left, if anywhere, and the traffic for it.
+    evidence: Option<PathBuf>,
+    taps: Mutex<Vec<Tap>>,
 }
 
 /// What [`Lab::keep`] left behind.
@@ -68,16 +73,18 @@ impl Lab {
                 "cannot make a temporary directory".to_owned()
             })?
             .keep();
-        Ok(Self {
-            shared: Arc::new(Shared {
-                prefix,
-                directory,
-                kept: AtomicBool::new(false),
-                namespaces: Mutex::default(),
-                links: Mutex::default(),
-                files: AtomicU32::new(0),
-            }),
-        })
+        let shared = Arc::new(Shared {
+            evidence: evidence::directory(&prefix),
+            prefix,
+            directory,
+            kept: AtomicBool::new(false),
+            namespaces: Mutex::default(),
+            links: Mutex::default(),
+            files: AtomicU32::new(0),
+            taps: Mutex::default(),
+        });
+        evidence::register(Arc::downgrade(&shared));
+        Ok(Self { shared })
     }
 
     /// Makes a host: a namespace with loopback up and predictable sysctls (no duplicate address
@@ -87,6 +94,9 @@ impl Lab {
         ip(&["netns", "add", &namespace])?;
         lock(&self.shared.namespaces).push(namespace.clone());
         let host = Host::new(Arc::clone(&self.shared), name, &namespace);
+        if self.shared.evidence.is_some() {
+            lock(&self.shared.taps).push(Tap::open(name, &namespace)?);
+        }
         host.prepare()?;
         Ok(host)
     }
@@ -141,12 +151,13 @@ impl Drop for Lab {
         if self.shared.kept.load(Ordering::SeqCst) {
             return;
         }
+        self.shared.leave_evidence();
         for namespace in lock(&self.shared.namespaces).drain(..) {
             remove_namespace(&namespace);
         }
         lock(&self.shared.links).clear();
-        // A test that fails must still find the logs, so they stay then.
-        if !std::thread::panicking() {
+        // A test that fails must still find the logs, so they stay then, unless they are with the evidence.
+        if self.shared.evidence.is_some() || !std::thread::panicking() {
             drop(fs::remove_dir_all(&self.shared.directory));
         }
     }
@@ -155,6 +166,17 @@ impl Drop for Lab {
 impl Shared {
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Writes evidence, if any is wanted. Traffic that was written once is not written again.
+    pub(crate) fn leave_evidence(&self) {
+        let Some(place) = &self.evidence else {
+            return;
+        };
+        let taps = std::mem::take(&mut *lock(&self.taps));
+        if let Err(error) = evidence::write(place, &self.prefix, &self.directory, taps) {
+            eprintln!("{error}");
+        }
     }
 
     pub(crate) fn is_kept(&self) -> bool {

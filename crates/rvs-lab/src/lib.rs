@@ -5,6 +5,9 @@
 //! It is not a simulator: packets are the kernel's own. It knows nothing of RVS either; a test
 //! starts `rvs` by [`Host::spawn`] as any other program. The API blocks; there is no runtime.
 //!
+//! When `RVS_LAB_EVIDENCE` names a directory, every lab leaves its traffic and its logs there when it is dropped. When
+//! `RVS_LAB_DEADLINE_SECONDS` is set too, a process that still runs so long after its first lab does so and aborts.
+//!
 //! Root is needed. Without it, [`Lab::new`] fails and says so.
 //!
 //! ```no_run
@@ -26,6 +29,7 @@ mod child;
 mod client;
 mod echo;
 mod error;
+mod evidence;
 mod flood;
 mod host;
 mod lab;
@@ -34,10 +38,12 @@ mod load;
 mod nginx;
 mod packet;
 mod pattern;
+mod pcapng;
 mod program;
 mod sctp;
 mod service;
 mod sip;
+mod tap;
 mod topology;
 mod vsftpd;
 mod wait;

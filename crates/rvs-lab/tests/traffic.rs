@@ -9,7 +9,7 @@ use std::time::Duration;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-const TIME: Duration = Duration::from_secs(5);
+const TIME: Duration = Duration::from_secs(50);
 
 /// A client and a server joined by one link, with addresses of both families.
 fn pair(lab: &Lab) -> Result<(Host, Host, [IpAddr; 2])> {
