@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use common::pinned_maps;
+use common::{instance_name, pinned_maps};
 use rvs_config::{Config, Director, Server, Services};
 use rvs_dataplane::{Adoption, Dataplane, Origin, ServiceState};
 use rvs_lab::{Flood, Host, Lab, SYN, tcp_frame};
@@ -134,9 +134,7 @@ fn with_director(
 
 fn settings(config: &Config, name: &str) -> Director {
     let mut settings = config.director.clone();
-    settings.instance = format!("{name}-{}", std::process::id())
-        .parse()
-        .expect("a name");
+    settings.instance = instance_name(name).parse().expect("a name");
     settings
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::maps::{HashMap, Map, MapData};
-use common::pinned_maps;
+use common::{instance_name, pinned_maps};
 use rvs_config::{Director, Service};
 use rvs_dataplane::{Dataplane, Origin};
 use rvs_lab::{Family, Lab, Topology, Vip, wait_until};
@@ -32,7 +32,7 @@ fn kept(director: &Director) -> usize {
 fn calls_are_kept_with_their_templates() -> Outcome {
     let lab = Lab::new()?;
     let net = Topology::with_real_servers(&lab, 1)?;
-    let instance = format!("calls-{}", std::process::id());
+    let instance = instance_name("calls");
     let interfaces = ["eth0", "eth1"].map(|name| name.parse().expect("an interface name"));
     let director = Director::new(instance.parse()?, interfaces.to_vec());
     let (mut dataplane, _) = net.director.in_namespace(|| Dataplane::open(&director))??;

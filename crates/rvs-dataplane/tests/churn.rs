@@ -1,5 +1,7 @@
 //! A list of servers that changes more than a thousand times a second while connections come in.
 
+mod common;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr, UdpSocket},
@@ -8,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use common::instance_name;
 use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
 };
@@ -50,7 +53,7 @@ fn every_choice_is_from_an_old_list_or_a_new_one() -> Outcome {
     let lab = Lab::new()?;
     let topology = Topology::new(&lab)?;
     let interfaces = ["eth0", "eth1"].map(|name| name.parse().expect("an interface name"));
-    let name = format!("churn-{}", std::process::id());
+    let name = instance_name("churn");
     let settings = Director::new(name.parse()?, interfaces.to_vec());
     let (mut dataplane, _) = topology
         .director

@@ -10,7 +10,7 @@ use std::{
 };
 
 use aya::maps::{Array, Map, MapData};
-use common::pinned_maps;
+use common::{instance_name, pinned_maps};
 use rvs_abi::Counter;
 use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, TableSize, Weight,
@@ -57,7 +57,7 @@ fn only_who_knows_the_key_can_aim() -> Outcome {
 fn spilled(attack: Attack) -> Outcome<usize> {
     let lab = Lab::new()?;
     let net = Topology::with_real_servers(&lab, 1)?;
-    let name = format!("collide-{attack:?}-{}", std::process::id()).to_lowercase();
+    let name = instance_name(&format!("collide-{attack:?}").to_lowercase());
     let mut settings = Director::new(name.parse()?, vec!["eth0".parse()?]);
     settings.connections = TableSize::new(SLOTS.into())?;
     settings.connections_v6 = TableSize::new(SLOTS.into())?;

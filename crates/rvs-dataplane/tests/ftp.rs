@@ -1,5 +1,7 @@
 //! FTP through NAT: a real server, a real client, active and passive, both families, without the daemon's API.
 
+mod common;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -7,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use common::instance_name;
 use rvs_abi::Counter;
 use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
@@ -40,10 +43,7 @@ impl Site {
             .map(|server| Vsftpd::start(server, &files))
             .collect::<Result<_, _>>()?;
         let interfaces = ["eth0", "eth1"].map(|name| name.parse().expect("an interface name"));
-        let settings = Director::new(
-            format!("{instance}-{}", std::process::id()).parse()?,
-            interfaces.to_vec(),
-        );
+        let settings = Director::new(instance_name(instance).parse()?, interfaces.to_vec());
         let mut site = Self {
             settings,
             dataplane: None,

@@ -1,11 +1,14 @@
 //! As many services as a director takes: adding, changing and removing one costs the same among all of them as alone.
 
+mod common;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::{Duration, Instant},
 };
 
+use common::instance_name;
 use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
 };
@@ -42,7 +45,7 @@ fn the_last_service_costs_what_the_first_did() -> Outcome {
     let lab = Lab::new()?;
     let topology = Topology::new(&lab)?;
     let interfaces = ["eth0", "eth1"].map(|name| name.parse().expect("an interface name"));
-    let name = format!("many-{}", std::process::id());
+    let name = instance_name("many");
     let settings = Director::new(name.parse()?, interfaces.to_vec());
     let (mut dataplane, _) = topology
         .director

@@ -1,6 +1,8 @@
 //! Real connections through a data plane without its daemon: every method, both families, TCP and
 //! UDP.
 
+mod common;
+
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -8,6 +10,7 @@ use std::{
     str::FromStr,
 };
 
+use common::instance_name;
 use rvs_config::{
     Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
 };
@@ -22,9 +25,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 fn settings(instance: &str) -> Director {
     let interfaces = ["eth0", "eth1"].map(|name| name.parse().expect("an interface name"));
     Director::new(
-        format!("{instance}-{}", std::process::id())
-            .parse()
-            .expect("a name"),
+        instance_name(instance).parse().expect("a name"),
         interfaces.to_vec(),
     )
 }
@@ -321,9 +322,7 @@ fn an_interface_made_anew_is_attached_again_and_has_one_director() -> Outcome {
     let named = |name: &str| {
         let interface = "eth0".parse().expect("an interface name");
         Director::new(
-            format!("{name}-{}", std::process::id())
-                .parse()
-                .expect("a name"),
+            instance_name(name).parse().expect("a name"),
             vec![interface],
         )
     };

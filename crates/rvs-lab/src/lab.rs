@@ -1,9 +1,10 @@
 //! A lab: the owner of namespaces, links, processes and files, and the one who clears them away.
 //! It knows nothing of what the hosts are for; see [`crate::Topology`] for that.
 
-use crate::error::{Context as _, LabError, Result};
+use crate::error::{Context as _, Result};
 use crate::evidence;
 use crate::host::Host;
+use crate::leftovers::{KeptLabs, Leftover, OWNER_FILE, Traces, own_mark};
 use crate::link::{Link, Switch};
 use crate::program::{THIS_MACHINE, ip, require_program, require_root};
 use crate::tap::Tap;
@@ -18,9 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) const NAMESPACES: &str = "/run/netns";
 /// Set for every program that runs on a host, so that it can be found again.
 pub(crate) const NAMESPACE_VARIABLE: &str = "RVS_LAB_NAMESPACE";
-const NAMESPACE_PREFIX: &str = "rvs-";
-const DIRECTORY_PREFIX: &str = "rvs-lab-";
-const KEPT_MARK: &str = "kept";
+pub(crate) const NAMESPACE_PREFIX: &str = "rvs-";
+pub(crate) const DIRECTORY_PREFIX: &str = "rvs-lab-";
+pub(crate) const KEPT_MARK: &str = "kept";
 
 /// A set of hosts and switches on this machine. Dropping it kills what runs in them and deletes
 /// them.
@@ -73,6 +74,9 @@ impl Lab {
                 "cannot make a temporary directory".to_owned()
             })?
             .keep();
+        let mark = directory.join(OWNER_FILE);
+        fs::write(&mark, own_mark())
+            .at(THIS_MACHINE, || format!("cannot write {}", mark.display()))?;
         let shared = Arc::new(Shared {
             evidence: evidence::directory(&prefix),
             prefix,
@@ -137,13 +141,24 @@ impl Lab {
     /// Removes what labs of processes that are no more left behind, except what [`Lab::keep`]
     /// left on purpose. Returns the names of the namespaces removed.
     pub fn sweep() -> Result<Vec<String>> {
-        sweep(&kept_prefixes())
+        sweep(KeptLabs::Stay)
     }
 
     /// Like [`Lab::sweep`], and the kept ones too.
     pub fn sweep_kept() -> Result<Vec<String>> {
-        sweep(&[])
+        sweep(KeptLabs::Go)
     }
+}
+
+fn sweep(kept_labs: KeptLabs) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for leftover in Leftover::find(Traces::default(), kept_labs) {
+        leftover.remove()?;
+        if let Ok(namespace) = leftover.path.strip_prefix(NAMESPACES) {
+            removed.push(namespace.to_string_lossy().into_owned());
+        }
+    }
+    Ok(removed)
 }
 
 impl Drop for Lab {
@@ -208,7 +223,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Kills what runs in a namespace and deletes it. Errors cannot be helped: this runs while
 /// clearing up, and what is left is found by the next sweep.
-fn remove_namespace(namespace: &str) {
+pub(crate) fn remove_namespace(namespace: &str) {
     for pid in inhabitants(namespace) {
         let _ = kill_process(pid, Signal::KILL);
     }
@@ -240,61 +255,8 @@ fn inhabitants(namespace: &str) -> Vec<Pid> {
         .collect()
 }
 
-fn sweep(spared: &[String]) -> Result<Vec<String>> {
-    require_root()?;
-    let is_left_over = |name: &str, prefix: &str| {
-        let dead =
-            owner(name, prefix).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
-        dead && !spared.iter().any(|kept| name.starts_with(kept.as_str()))
-    };
-    let mut removed = Vec::new();
-    for name in names_in(Path::new(NAMESPACES)) {
-        if is_left_over(&name, NAMESPACE_PREFIX) {
-            remove_namespace(&name);
-            removed.push(name);
-        }
-    }
-    let directory = std::env::temp_dir();
-    for name in names_in(&directory) {
-        // Spared prefixes are those of namespaces: `rvs-1-0-`, and the directory `rvs-lab-1-0-x`.
-        let as_namespace = name.replacen(DIRECTORY_PREFIX, NAMESPACE_PREFIX, 1);
-        if name.starts_with(DIRECTORY_PREFIX) && is_left_over(&as_namespace, NAMESPACE_PREFIX) {
-            drop(fs::remove_dir_all(directory.join(name)));
-        }
-    }
-    match removed
-        .iter()
-        .find(|name| Path::new(NAMESPACES).join(name).exists())
-    {
-        None => Ok(removed),
-        Some(name) => Err(LabError::Answer {
-            place: THIS_MACHINE.to_owned(),
-            what: format!("the left-over namespace {name} could not be removed"),
-        }),
-    }
-}
-
-/// The process id in a name like `rvs-<pid>-<n>-client`.
-fn owner(name: &str, prefix: &str) -> Option<u32> {
-    let mut parts = name.strip_prefix(prefix)?.splitn(3, '-');
-    let pid = parts.next()?.parse().ok()?;
-    parts.next()?.parse::<u32>().ok()?;
-    parts.next()?;
-    Some(pid)
-}
-
-fn kept_prefixes() -> Vec<String> {
-    let directory = std::env::temp_dir();
-    names_in(&directory)
-        .into_iter()
-        .filter(|name| name.starts_with(DIRECTORY_PREFIX))
-        .filter_map(|name| fs::read_to_string(directory.join(name).join(KEPT_MARK)).ok())
-        .filter(|prefix| !prefix.is_empty())
-        .collect()
-}
-
 /// The names in a directory, sorted; none if it cannot be read.
-fn names_in(directory: &Path) -> Vec<String> {
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .into_iter()
         .flatten()
@@ -302,24 +264,4 @@ fn names_in(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::owner;
-
-    #[test]
-    fn owner_is_read_from_lab_names_only() {
-        assert_eq!(owner("rvs-12-0-client", "rvs-"), Some(12));
-        for name in [
-            "rvs-12-0",
-            "rvs-x-0-client",
-            "rvs-12-y-client",
-            "other-12-0-client",
-            "rvs-",
-            "",
-        ] {
-            assert_eq!(owner(name, "rvs-"), None, "{name}");
-        }
-    }
 }

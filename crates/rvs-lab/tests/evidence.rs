@@ -1,7 +1,7 @@
 //! What is left of a lab for the person who looks at a failure. Each test here runs itself once more, as the process that
 //! leaves evidence: the variables that ask for it are those of a whole process.
 
-use rvs_lab::{Flood, Host, Lab, wait_until};
+use rvs_lab::{Flood, Host, KeptLabs, Lab, Leftover, Traces};
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -154,10 +154,13 @@ fn a_test_that_hangs_ends_with_evidence() -> Result {
     let seen = tcpdump(&left.directory.join("other.pcapng"))?;
     assert!(seen.contains("echo reply"), "{seen}");
     // Its namespaces are left, and swept as those of any process that is no more.
-    let namespace = Path::new("/run/netns").join(format!("rvs-{}-0-one", left.process));
-    wait_until("namespaces swept", TIME, || {
-        drop(Lab::sweep());
-        !namespace.exists()
-    })?;
+    let namespace = PathBuf::from(format!("/run/netns/rvs-{}-0-one", left.process));
+    assert!(namespace.exists());
+    for leftover in Leftover::find(Traces::default(), KeptLabs::Stay) {
+        if leftover.owner == left.process {
+            leftover.remove()?;
+        }
+    }
+    assert!(!namespace.exists());
     Ok(())
 }

@@ -232,51 +232,6 @@ fn failures_name_thing_and_place() -> Result {
 }
 
 #[test]
-fn sweep_removes_what_the_dead_left() -> Result {
-    // Of a process that is over.
-    let mut over = std::process::Command::new("true").spawn()?;
-    over.wait()?;
-    let left = format!("rvs-{}-0-client", over.id());
-    let _lab = Lab::new()?;
-    let living = _lab.host("living")?;
-    assert!(
-        std::process::Command::new("ip")
-            .args(["netns", "add", &left])
-            .status()?
-            .success()
-    );
-    let removed = Lab::sweep()?;
-    assert!(removed.contains(&left), "{removed:?}");
-    assert!(!Path::new("/run/netns").join(&left).exists());
-    assert!(living.namespace_path().exists());
-    Ok(())
-}
-
-#[test]
-fn kept_labs_stay_until_swept() -> Result {
-    let lab = Lab::new()?;
-    let host = lab.host("client")?;
-    let child = host.spawn(&["sleep", "1000"])?;
-    let id = child.id();
-    let kept = lab.keep()?;
-    drop(child);
-    assert_eq!(kept.namespaces, [host.namespace()]);
-    let paths = [
-        host.namespace_path(),
-        kept.directory,
-        format!("/proc/{id}").into(),
-    ];
-    assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
-    // This process lives, so a sweep must not touch even kept ones; remove them by hand.
-    Lab::sweep_kept()?;
-    assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
-    host.run(&["kill", "-9", &id.to_string()])?;
-    host.run(&["ip", "netns", "del", host.namespace()])?;
-    std::fs::remove_dir_all(&paths[1])?;
-    Ok(())
-}
-
-#[test]
 fn without_root_a_lab_says_so() -> Result {
     use std::os::unix::process::CommandExt as _;
     if let Err(error) = rvs_lab::require_root() {
