@@ -19,7 +19,9 @@ use crate::wire::Wire;
 /// Lines of the daemon's log that belong to a failure.
 const LOG_LINES: usize = 12;
 const START_LIMIT: Duration = Duration::from_secs(120);
-const CLEAR_LIMIT: Duration = Duration::from_secs(3);
+const CLEAR_LIMIT: Duration = Duration::from_secs(12);
+/// Defences are looked at once a second.
+const DEFENCES_TIME: Duration = Duration::from_millis(1500);
 
 /// Settings that are numbers; the others are on or off.
 const NUMBERS: [&str; 8] = [
@@ -106,9 +108,15 @@ connections_v6 = \"4Ki\"
         self.directory.join("parity.log")
     }
 
-    /// Removes what is there; whether nothing is left.
+    /// Removes what is there; whether nothing is left. Connections of removed services would stay for as long as IPVS
+    /// keeps them, so this also changes a setting, which the next reload restores.
     fn clear(&mut self) -> Result<bool> {
-        if self.daemon.is_none() || !ipvsadm(self, "-C", "")?.stderr.is_empty() {
+        if self.daemon.is_none() {
+            return Ok(false);
+        }
+        let settings = ["expire_nodest_conn=1", "expire_quiescent_template=1"];
+        let output = self.command().arg("knobs").args(settings).output()?;
+        if !output.status.success() || !ipvsadm(self, "-C", "")?.stderr.is_empty() {
             return Ok(false);
         }
         let start = Instant::now();
@@ -124,8 +132,7 @@ connections_v6 = \"4Ki\"
     fn reload(&mut self) -> Result<bool> {
         fs::write(self.file(), &self.configuration)?;
         let output = self.command().arg("reload").output()?;
-        // Defences are called up once a second.
-        std::thread::sleep(CLEAR_LIMIT / 2);
+        std::thread::sleep(DEFENCES_TIME);
         Ok(output.status.success())
     }
 
@@ -187,9 +194,6 @@ impl Director for Rvs {
     fn start(&mut self, knobs: &[Knob], marks: &[Mark]) -> Result<()> {
         if self.marks == marks && self.clear()? {
             let configuration = self.configuration(knobs)?;
-            if configuration == self.configuration {
-                return Ok(());
-            }
             self.configuration = configuration;
             if self.reload()? {
                 return Ok(());
