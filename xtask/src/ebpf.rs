@@ -2,7 +2,8 @@
 //!
 //! The build scripts of `rvs-dataplane` and `rvs-bench` include this file, so it uses the standard
 //! library only. It looks for a compiler that brings a `core` for the target (Debian's `rustc-web`), or for a
-//! nightly with `rust-src`, and for `bpf-linker`; it installs nothing.
+//! nightly with `rust-src`, and for `bpf-linker`; it installs nothing. `cargo xtask setup` puts what a machine
+//! lacks into [`tools`], which is therefore looked at first.
 
 use std::{
     env,
@@ -13,7 +14,7 @@ use std::{
 };
 
 const TARGET: &str = "bpfel-unknown-none";
-/// Debian's compiler, which has a prebuilt `core` for the target.
+/// Debian's compiler where it is installed; it has a prebuilt `core` for the target.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const FLAGS: &[&str] = &[
     "-Cdebuginfo=2",
@@ -34,10 +35,8 @@ pub(crate) fn build_script(binary: &str, object: &str) {
         );
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    let built = build(&repository, &out.join("bpf")).and_then(|product| {
-        fs::copy(product.with_file_name(binary), out.join(object))
-            .map_err(|error| error.to_string())
-    });
+    let built = build(&repository, &out.join("bpf"), binary)
+        .and_then(|product| fs::copy(product, out.join(object)).map_err(|error| error.to_string()));
     if let Err(error) = built {
         for line in error.lines() {
             println!("cargo::error={line}");
@@ -45,14 +44,76 @@ pub(crate) fn build_script(binary: &str, object: &str) {
     }
 }
 
-/// Builds the object and returns its path. `repository` is the root of the tree, `target` a directory
-/// for the build alone. The error is one line, for the user.
-fn build(repository: &Path, target: &Path) -> Result<PathBuf, String> {
+/// What compiles the kernel side.
+pub(crate) enum Compiler {
+    /// Debian's `rustc-web`, at this path.
+    Debian(PathBuf),
+    /// The nightly of rustup, which builds `core` as well.
+    Nightly,
+}
+
+impl Compiler {
+    pub(crate) fn find() -> Option<Self> {
+        debian_compiler()
+            .map(Self::Debian)
+            .or_else(|| nightly_has_source().then_some(Self::Nightly))
+    }
+}
+
+/// The first of Debian's compilers that starts and has a `core` for the target.
+pub(crate) fn debian_compiler() -> Option<PathBuf> {
+    let unpacked = tools().map(|tools| tools.join("compiler/bin/rustc"));
+    unpacked
+        .into_iter()
+        .chain([PathBuf::from(DEBIAN_RUSTC)])
+        .find(|rustc| has_core(rustc))
+}
+
+/// The `bpf-linker` that is used.
+pub(crate) fn find_linker() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let path = env::var_os("PATH").unwrap_or_default();
+    tools()
+        .map(|tools| tools.join("linker/bin"))
+        .into_iter()
+        .chain(home.map(|home| home.join("bin")))
+        .chain(env::split_paths(&path))
+        .map(|directory| directory.join("bpf-linker"))
+        .find(|file| file.is_file())
+}
+
+/// The cache's directory of tools. `rvs_lab::unpacked_programs` is in it.
+pub(crate) fn tools() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(Path::new(&set("HOME")?).join(".cache")))?;
+    Some(cache.join("rvs-lab/tools"))
+}
+
+/// Cargo at work on the kernel side, with the compiler, the flags and the environment of its build. `target` is a
+/// directory for this alone. The error is one line, for the user.
+pub(crate) fn cargo(
+    compiler: &Compiler,
+    subcommand: &str,
+    more_flags: &[&str],
+    repository: &Path,
+    target: &Path,
+) -> Result<Command, String> {
     let linker = find_linker().ok_or_else(|| missing("bpf-linker"))?;
-    let mut flags: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
+    let mut flags: Vec<String> = FLAGS
+        .iter()
+        .chain(more_flags)
+        .map(ToString::to_string)
+        .collect();
     flags.push(format!("-Clinker={}", linker.display()));
 
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    let program = match compiler {
+        Compiler::Debian(_) => env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")),
+        // Only rustup's own knows toolchains by name.
+        Compiler::Nightly => OsString::from("cargo"),
+    };
+    let mut cargo = Command::new(program);
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         let of_outer_build =
@@ -64,15 +125,14 @@ fn build(repository: &Path, target: &Path) -> Result<PathBuf, String> {
             cargo.env_remove(&name);
         }
     }
-    if has_core(Path::new(DEBIAN_RUSTC)) {
-        cargo.env("RUSTC", DEBIAN_RUSTC).arg("build");
-    } else if nightly_has_source() {
-        cargo = with_toolchain(cargo);
-        cargo.args(["build", "-Zbuild-std=core"]);
-    } else {
-        return Err(missing("a compiler with a core for bpfel-unknown-none"));
-    }
-    let output = cargo
+    cargo.arg(subcommand);
+    match compiler {
+        Compiler::Debian(rustc) => cargo.env("RUSTC", rustc),
+        Compiler::Nightly => cargo
+            .env("RUSTUP_TOOLCHAIN", "nightly")
+            .arg("-Zbuild-std=core"),
+    };
+    cargo
         // aya-ebpf, and the cells of rvs-abi, need an unstable feature.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
@@ -85,7 +145,16 @@ fn build(repository: &Path, target: &Path) -> Result<PathBuf, String> {
             TARGET,
             "--target-dir",
         ])
-        .arg(target)
+        .arg(target);
+    Ok(cargo)
+}
+
+/// Builds a program's object and returns its path. `repository` is the root of the tree.
+fn build(repository: &Path, target: &Path, binary: &str) -> Result<PathBuf, String> {
+    let compiler =
+        Compiler::find().ok_or_else(|| missing("a compiler with a core for bpfel-unknown-none"))?;
+    let output = cargo(&compiler, "build", &[], repository, target)?
+        .args(["--bin", binary])
         .output()
         .map_err(|error| format!("cannot run cargo for the kernel side: {error}"))?;
     if !output.status.success() {
@@ -94,7 +163,7 @@ fn build(repository: &Path, target: &Path) -> Result<PathBuf, String> {
             String::from_utf8_lossy(&output.stderr)
         ));
     }
-    Ok(target.join(TARGET).join("release/rvs-ebpf"))
+    Ok(target.join(TARGET).join("release").join(binary))
 }
 
 /// What the build reads, for `cargo:rerun-if-changed`.
@@ -108,17 +177,6 @@ const SOURCES: &[&str] = &[
 
 fn missing(what: &str) -> String {
     format!("{what} is missing: run `cargo xtask setup`")
-}
-
-fn find_linker() -> Option<PathBuf> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let path = env::var_os("PATH").unwrap_or_default();
-    home.map(|home| home.join("bin"))
-        .into_iter()
-        .chain(env::split_paths(&path))
-        .map(|directory| directory.join("bpf-linker"))
-        .find(|file| file.is_file())
 }
 
 /// Whether `rustc` brings a `core` for the target.
@@ -143,17 +201,4 @@ fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
         .status
         .success()
         .then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-}
-
-/// The same environment, with rustup's cargo and the nightly toolchain.
-fn with_toolchain(cargo: Command) -> Command {
-    let mut nightly = Command::new("cargo");
-    for (name, value) in cargo.get_envs() {
-        match value {
-            Some(value) => nightly.env(name, value),
-            None => nightly.env_remove(name),
-        };
-    }
-    nightly.env("RUSTUP_TOOLCHAIN", "nightly");
-    nightly
 }

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::process;
+use crate::{process, setup};
 
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
@@ -21,6 +21,7 @@ pub(crate) struct Args {
 
 /// Exits as the command in the guest did.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    setup::ensure_programs()?;
     let status = runner()
         .args(&args.words)
         .status()
@@ -35,5 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// The guest runner, still without options and command.
 pub(crate) fn runner() -> Command {
-    Command::new(process::repository().join("guest/vm-run"))
+    let mut runner = Command::new(process::repository().join("guest/vm-run"));
+    runner.env("PATH", rvs_lab::search_path());
+    runner
 }

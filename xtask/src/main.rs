@@ -4,10 +4,17 @@
 //! to RVS itself is not here: nothing that a director needs at run time may depend on this program.
 
 mod bench;
+mod compile;
 mod demo;
+#[expect(
+    dead_code,
+    reason = "shared with the build scripts, which build; here it finds, and lints"
+)]
+mod ebpf;
 mod guest;
 mod parity;
 mod process;
+mod progress;
 mod setup;
 mod test;
 
@@ -44,7 +51,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what building and testing RVS needs on Debian 12, and say why.
+    /// Fetch what building and testing RVS needs on Debian 12 into the cache; installs nothing.
     Setup(setup::Args),
     /// Show a director at work: real requests by every method, and a daemon that dies; needs root.
     Demo(demo::Args),

@@ -24,7 +24,9 @@ pub(crate) fn target_directory() -> PathBuf {
 /// The cargo that runs us, started at the repository's root.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository());
+    cargo
+        .current_dir(repository())
+        .env("PATH", rvs_lab::search_path());
     cargo
 }
 
@@ -81,7 +83,14 @@ pub(crate) fn read_lines(
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| shown(command))?;
-    let mut output = child.stdout.take().context("no pipe from the child")?;
+    let output = child.stdout.take().context("no pipe from the child")?;
+    let output = Watched { output, show };
+    each_line(output, &mut line)?;
+    Ok(child.wait()?)
+}
+
+/// Hands over what is read, line by line; the last needs no end.
+pub(crate) fn each_line(mut output: impl Read, mut line: impl FnMut(&str)) -> Result<()> {
     let mut pending = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -89,14 +98,6 @@ pub(crate) fn read_lines(
         let Some(new) = chunk.get(..length).filter(|new| !new.is_empty()) else {
             break;
         };
-        match show {
-            Show::Live => {
-                let mut out = std::io::stdout().lock();
-                out.write_all(new)?;
-                out.flush()?;
-            }
-            Show::Not => {}
-        }
         pending.extend_from_slice(new);
         while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
             line(&String::from_utf8_lossy(&pending[..end]));
@@ -104,7 +105,7 @@ pub(crate) fn read_lines(
         }
     }
     line(&String::from_utf8_lossy(&pending));
-    Ok(child.wait()?)
+    Ok(())
 }
 
 /// What becomes of the output that is read.
@@ -114,6 +115,27 @@ pub(crate) enum Show {
     Live,
     /// Only read.
     Not,
+}
+
+/// Output that is passed on, or not, when it is read.
+struct Watched<R> {
+    output: R,
+    show: Show,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.output.read(buffer)?;
+        match self.show {
+            Show::Live => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(buffer.get(..length).unwrap_or_default())?;
+                out.flush()?;
+            }
+            Show::Not => {}
+        }
+        Ok(length)
+    }
 }
 
 fn effective_uid(status: &str) -> Option<u32> {

@@ -1,4 +1,7 @@
-//! `cargo xtask setup`: installs what the project needs on Debian 12, and says what and why.
+//! `cargo xtask setup`: gets what the project needs on Debian 12, and says what and why.
+//!
+//! Programs and compilers are Debian's packages, unpacked into the cache: nothing is installed on the machine and
+//! nothing is started. What the machine has in PATH serves, and is not fetched.
 //!
 //! ```text
 //! look at the machine ─► nothing lacks: done
@@ -8,17 +11,23 @@
 //! ```
 //! A round that changes nothing ends the walk, so it always ends.
 
+mod linker;
 mod machine;
 mod needs;
 mod toolchain;
+mod unpack;
 
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::{ebpf, process, progress};
 use machine::Here;
-use needs::{LINKER_VERSION, Lack};
+use needs::{Bundle, LINKER_VERSION, Lack};
+pub(crate) use toolchain::debian_clippy;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -30,8 +39,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let lacks = needs::lacks(&Here::look());
     if args.check && !lacks.is_empty() {
-        report(&lacks);
-        println!("`cargo xtask setup` as root mends this");
+        for lack in &lacks {
+            println!("missing {lack}");
+        }
+        println!("`cargo xtask setup` gets this, into {}", tools()?.display());
         return Ok(ExitCode::FAILURE);
     }
     mend(lacks)?;
@@ -44,37 +55,67 @@ pub(crate) fn ensure() -> Result<()> {
     mend(needs::lacks(&Here::look()))
 }
 
+/// The same for the programs alone.
+pub(crate) fn ensure_programs() -> Result<()> {
+    let mut lacks = needs::lacks(&Here::look());
+    lacks.retain(|lack| match lack {
+        Lack::Package { bundle, .. } => *bundle == Bundle::Programs,
+        Lack::Linker { .. } | Lack::Bpffs => false,
+    });
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let _lock = lock(&tools()?)?;
+    println!("{}", Step::next(&lacks).take()?);
+    Ok(())
+}
+
 fn mend(mut lacks: Vec<Lack>) -> Result<()> {
-    let mut said: Vec<Lack> = Vec::new();
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let tools = tools()?;
+    println!(
+        "setup: {} (`cargo xtask setup --check` tells all)",
+        summary(&lacks)
+    );
+    let _lock = lock(&tools)?;
+    // Another setup may have been at work.
+    lacks = needs::lacks(&Here::look());
     while !lacks.is_empty() {
-        report(
-            &lacks
-                .iter()
-                .filter(|lack| !said.contains(lack))
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
-        said.extend(lacks.iter().cloned());
-        let step = Step::next(&lacks);
-        if step.needs_root() && !process::is_root() {
-            bail!("this needs root; run as root:\n{}", by_hand(&lacks));
-        }
-        step.take()?;
+        println!("setup: {}", Step::next(&lacks).take()?);
         let before = std::mem::replace(&mut lacks, needs::lacks(&Here::look()));
         if lacks == before {
+            let list: Vec<_> = lacks.iter().map(Lack::to_string).collect();
             bail!(
-                "still missing after the attempt to mend it: {}",
-                listed(&lacks)
+                "still missing after the attempt to get it: {}",
+                list.join("; ")
             );
         }
     }
+    println!(
+        "setup: no package was installed and nothing was started; `rm -rf {}` undoes this",
+        tools.display()
+    );
     Ok(())
+}
+
+/// One setup at a time. The lock ends with the file's closing.
+fn lock(tools: &Path) -> Result<File> {
+    fs::create_dir_all(tools).with_context(|| tools.display().to_string())?;
+    let lock = File::create(tools.join("lock"))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
+fn tools() -> Result<PathBuf> {
+    ebpf::tools().context("neither XDG_CACHE_HOME nor HOME is set: no place for what is fetched")
 }
 
 /// What is done in one round.
 #[derive(Debug, Eq, PartialEq)]
 enum Step {
-    Install(Vec<String>),
+    Unpack(Bundle),
     BuildLinker {
         llvm: u32,
     },
@@ -86,190 +127,97 @@ enum Step {
 impl Step {
     /// Packages first: the rest needs them.
     fn next(lacks: &[Lack]) -> Self {
-        let packages = packages(lacks);
-        if !packages.is_empty() {
-            return Self::Install(packages);
-        }
-        for lack in lacks {
-            match lack {
-                Lack::Linker {
-                    llvm: Some(llvm), ..
-                } => return Self::BuildLinker { llvm: *llvm },
-                Lack::Bpffs => return Self::MountBpffs,
-                Lack::Package { .. } | Lack::LlvmOfCompiler | Lack::Linker { llvm: None, .. } => {}
+        let of_lack = |lack: &Lack| match lack {
+            Lack::Package { bundle, .. } => Some(Self::Unpack(*bundle)),
+            Lack::Linker { llvm, .. } => llvm.map(|llvm| Self::BuildLinker { llvm }),
+            Lack::Bpffs => Some(Self::MountBpffs),
+        };
+        lacks.iter().find_map(of_lack).unwrap_or_else(|| {
+            let list: Vec<_> = lacks.iter().map(Lack::to_string).collect();
+            Self::Stuck(list.join("; "))
+        })
+    }
+
+    /// Does it, and says what was done.
+    fn take(self) -> Result<String> {
+        match self {
+            Self::Unpack(bundle) => unpack(bundle),
+            Self::BuildLinker { llvm } => {
+                let start = Instant::now();
+                linker::build(&tools()?, llvm)?;
+                Ok(format!(
+                    "built bpf-linker {LINKER_VERSION} for LLVM {llvm}, in {}",
+                    progress::duration(start.elapsed())
+                ))
+            }
+            Self::MountBpffs => {
+                let mut mount = Command::new("mount");
+                mount.args(["-t", "bpf", "bpf", machine::BPFFS]);
+                if !process::is_root() {
+                    bail!("this needs root; run as root: {}", process::shown(&mount));
+                }
+                process::run(&mut mount)?;
+                Ok(format!(
+                    "mounted a bpf file system at {} (`umount {0}` undoes this)",
+                    machine::BPFFS
+                ))
+            }
+            Self::Stuck(what) => {
+                bail!("the compiler does not tell its LLVM version, so these cannot be had: {what}")
             }
         }
-        Self::Stuck(listed(lacks))
-    }
-
-    fn needs_root(&self) -> bool {
-        match self {
-            Self::Install(_) | Self::MountBpffs => true,
-            Self::BuildLinker { .. } | Self::Stuck(_) => false,
-        }
-    }
-
-    fn take(self) -> Result<()> {
-        match self {
-            Self::Install(packages) => install(&packages),
-            Self::BuildLinker { llvm } => announced(&mut linker_install(llvm)),
-            Self::MountBpffs => announced(&mut bpffs_mount()),
-            Self::Stuck(what) => bail!(
-                "/usr/bin/rustc -vV does not tell its LLVM version, so these cannot be installed: {what}"
-            ),
-        }
     }
 }
 
-fn install(packages: &[String]) -> Result<()> {
-    let mut updated = !have_package_lists();
-    if updated {
-        announced(&mut apt_update())?;
+fn unpack(bundle: Bundle) -> Result<String> {
+    let packages = needs::request(&Here::look(), bundle);
+    let directory = tools()?.join(bundle.directory());
+    let done = unpack::unpack(&directory, &packages)?;
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    Ok(format!(
+        "unpacked {} Debian packages ({} MB fetched, {} MB on disk) into {}: {}",
+        done.packages,
+        megabytes(done.fetched_bytes),
+        megabytes(done.unpacked_bytes),
+        directory.display(),
+        packages.join(" ")
+    ))
+}
+
+/// What is lacking, by kinds.
+fn summary(lacks: &[Lack]) -> String {
+    let count = |bundle: Bundle| {
+        let of_bundle =
+            |lack: &&Lack| matches!(lack, Lack::Package { bundle: own, .. } if *own == bundle);
+        lacks.iter().filter(of_bundle).count()
+    };
+    let mut parts = Vec::new();
+    match count(Bundle::Programs) {
+        0 => {}
+        1 => parts.push("a program for the tests".to_owned()),
+        programs => parts.push(format!("{programs} programs for the tests and the demo")),
     }
-    loop {
-        let failure = match announced(&mut apt_install(packages)) {
-            Err(failure) => failure,
-            Ok(()) if updated || arrived(packages) => return Ok(()),
-            Ok(()) => anyhow::anyhow!("apt-get install changed nothing"),
-        };
-        if updated {
-            return Err(failure);
-        }
-        // Old lists name packages that are no longer offered, or not the newest.
-        println!("{failure:#}; once more with new package lists");
-        announced(&mut apt_update())?;
-        updated = true;
-    }
-}
-
-fn arrived(packages: &[String]) -> bool {
-    let still = self::packages(&needs::lacks(&Here::look()));
-    !packages.iter().any(|package| still.contains(package))
-}
-
-fn have_package_lists() -> bool {
-    let lists = std::fs::read_dir("/var/lib/apt/lists")
-        .into_iter()
-        .flatten()
-        .flatten();
-    lists
-        .into_iter()
-        .any(|list| list.file_name().to_string_lossy().contains("_Packages"))
-}
-
-fn packages(lacks: &[Lack]) -> Vec<String> {
-    let mut packages: Vec<String> = Vec::new();
-    for lack in lacks {
-        match lack {
-            Lack::Package { name, .. } if !packages.contains(name) => packages.push(name.clone()),
-            Lack::Package { .. } | Lack::LlvmOfCompiler | Lack::Linker { .. } | Lack::Bpffs => {}
-        }
-    }
-    packages
-}
-
-fn apt_update() -> Command {
-    let mut apt = Command::new("apt-get");
-    apt.args(["-q", "-o", "DPkg::Lock::Timeout=600", "update"]);
-    apt
-}
-
-fn apt_install(packages: &[String]) -> Command {
-    let mut apt = Command::new("apt-get");
-    // RUNLEVEL=1 keeps the packages' services from being started.
-    apt.env("RUNLEVEL", "1")
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    apt.args([
-        "-q",
-        "-o",
-        "DPkg::Lock::Timeout=600",
-        "-o",
-        "Dpkg::Use-Pty=0",
-    ]);
-    // Someone else's package is not ours to remove: let apt-get say what is in the way.
-    apt.args(["install", "-y", "--no-install-recommends", "--no-remove"])
-        .args(packages);
-    apt
-}
-
-fn linker_install(llvm: u32) -> Command {
-    let mut cargo = process::cargo();
-    cargo.env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"));
-    cargo.args([
-        "install",
-        "bpf-linker",
-        "--version",
-        LINKER_VERSION,
-        "--locked",
-        "--force",
-    ]);
-    cargo.args([
-        "--no-default-features",
-        "--features",
-        &format!("llvm-{llvm}"),
-    ]);
-    cargo
-}
-
-fn bpffs_mount() -> Command {
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "bpf", "bpf", machine::BPFFS]);
-    mount
-}
-
-fn announced(command: &mut Command) -> Result<()> {
-    println!("$ {}", process::shown(command));
-    process::run(command)
-}
-
-/// The commands that mend all this, for someone to type.
-fn by_hand(lacks: &[Lack]) -> String {
-    let mut lines = Vec::new();
-    let packages = packages(lacks);
-    if !packages.is_empty() {
-        lines.push(process::shown(&apt_update()));
-        lines.push(process::shown(&apt_install(&packages)));
+    if count(Bundle::Compiler) > 0 {
+        parts.push("the compiler for eBPF".to_owned());
     }
     for lack in lacks {
         match lack {
             Lack::Package { .. } => {}
-            Lack::LlvmOfCompiler => lines.push("apt-get install llvm-N-dev libpolly-N-dev  # N: the LLVM version that /usr/bin/rustc -vV tells".into()),
-            Lack::Linker { llvm, .. } => {
-                let llvm = llvm.map_or_else(|| "N".to_owned(), |llvm| llvm.to_string());
-                let install = process::shown(&linker_install(0)).replace("llvm-0", &format!("llvm-{llvm}"));
-                lines.push(format!("{install}  # as yourself, not as root"));
-            }
-            Lack::Bpffs => lines.push(process::shown(&bpffs_mount())),
+            Lack::Linker { .. } => parts.push("bpf-linker".to_owned()),
+            Lack::Bpffs => parts.push("a bpf file system".to_owned()),
         }
     }
-    lines
-        .iter()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn report(lacks: &[Lack]) {
-    for lack in lacks {
-        println!("missing {lack}");
-    }
-}
-
-fn listed(lacks: &[Lack]) -> String {
-    lacks
-        .iter()
-        .map(Lack::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    format!("missing {}", parts.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn package(name: &str) -> Lack {
+    fn package(bundle: Bundle, name: &'static str) -> Lack {
         Lack::Package {
-            name: name.into(),
+            bundle,
+            name,
             why: "why".into(),
         }
     }
@@ -283,52 +231,35 @@ mod tests {
 
     #[test]
     fn packages_come_before_what_needs_them() {
-        let lacks = [
-            package("a"),
-            linker(Some(22)),
-            package("b"),
-            package("a"),
-            Lack::Bpffs,
-        ];
+        let compiler = package(Bundle::Compiler, "rustc-web");
+        let lacks = [compiler, linker(None), Lack::Bpffs];
+        assert_eq!(Step::next(&lacks), Step::Unpack(Bundle::Compiler));
+        let program = package(Bundle::Programs, "wrk");
         assert_eq!(
-            Step::next(&lacks),
-            Step::Install(vec!["a".into(), "b".into()])
-        );
-        assert_eq!(
-            Step::next(&[linker(Some(22)), Lack::Bpffs]),
+            Step::next(&[linker(Some(22)), program, Lack::Bpffs]),
             Step::BuildLinker { llvm: 22 }
         );
         assert_eq!(Step::next(&[Lack::Bpffs]), Step::MountBpffs);
-        assert!(matches!(
-            Step::next(&[Lack::LlvmOfCompiler, linker(None)]),
-            Step::Stuck(_)
-        ));
+        assert!(matches!(Step::next(&[linker(None)]), Step::Stuck(_)));
     }
 
     #[test]
-    fn only_the_linker_can_be_built_without_root() {
-        assert!(Step::Install(vec![]).needs_root());
-        assert!(Step::MountBpffs.needs_root());
-        assert!(!Step::BuildLinker { llvm: 22 }.needs_root());
-    }
-
-    #[test]
-    fn what_to_type_is_complete() {
-        let text = by_hand(&[
-            package("curl"),
-            Lack::LlvmOfCompiler,
+    fn a_summary_has_each_kind_once() {
+        let lacks = [
+            package(Bundle::Compiler, "rustc-web"),
+            package(Bundle::Compiler, "rust-web-clippy"),
             linker(None),
+            package(Bundle::Programs, "curl"),
+            package(Bundle::Programs, "wrk"),
             Lack::Bpffs,
-        ]);
-        for part in [
-            "apt-get -q",
-            "--no-install-recommends --no-remove curl",
-            "llvm-N-dev",
-            "LLVM_PREFIX=/usr/lib/llvm-N",
-            "--features llvm-N",
-            "mount -t bpf bpf /sys/fs/bpf",
-        ] {
-            assert!(text.contains(part), "{part} in\n{text}");
-        }
+        ];
+        assert_eq!(
+            summary(&lacks),
+            "missing 2 programs for the tests and the demo, the compiler for eBPF, bpf-linker, a bpf file system"
+        );
+        assert_eq!(
+            summary(&[package(Bundle::Programs, "curl")]),
+            "missing a program for the tests"
+        );
     }
 }

@@ -5,7 +5,7 @@ use crate::child::Child;
 use crate::error::{Context as _, LabError, Result};
 use crate::lab::{NAMESPACE_VARIABLE, NAMESPACES, Shared};
 use crate::link::Link;
-use crate::program::{output, require_program};
+use crate::program::{output, require_program, search_path};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -320,6 +320,8 @@ fn command_in(namespace: &str, program: &Path) -> Command {
         .arg("--")
         .arg(program);
     command.env(NAMESPACE_VARIABLE, namespace);
+    // `rvs` looks for programs in its turn.
+    command.env("PATH", search_path());
     command
 }
 

@@ -63,7 +63,7 @@ pub use load::{Load, LoadReport};
 pub use nginx::{Nginx, NginxOptions};
 pub use packet::{Capture, Direction, Frame, inject};
 pub use pattern::pattern_sha256;
-pub use program::{require_program, require_root};
+pub use program::{require_program, require_root, search_path, unpacked_programs};
 pub use sctp::{SctpConnection, SctpEcho};
 pub use sip::{SipAnswer, SipServer};
 pub use topology::{Family, MAX_REAL_SERVERS, Topology, Vip};

@@ -2,7 +2,7 @@
 //! namespace, is not decided here.
 
 use crate::error::{Context as _, LabError, Result};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -43,7 +43,29 @@ pub fn require_root() -> Result<()> {
     }
 }
 
-/// The path of a program, or the error that names the package to install.
+/// The directory of the programs that `cargo xtask setup` unpacked because the machine lacked them; no matter whether
+/// it did.
+pub fn unpacked_programs() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(Path::new(&set("HOME")?).join(".cache")))?;
+    Some(cache.join("rvs-lab/tools/programs/bin"))
+}
+
+/// PATH for children: with the directories that [`require_program`] looks at as well.
+pub fn search_path() -> OsString {
+    let mut all: Vec<PathBuf> = Vec::new();
+    for directory in directories() {
+        if !all.contains(&directory) {
+            all.push(directory);
+        }
+    }
+    // A directory whose name has a colon cannot be in PATH.
+    std::env::join_paths(all).unwrap_or_else(|_| std::env::var_os("PATH").unwrap_or_default())
+}
+
+/// The path of a program: in PATH, where administration programs are, or among those that setup unpacked. The error names
+/// the command that fetches it.
 pub fn require_program(program: &str) -> Result<PathBuf> {
     if program.contains('/') {
         let path = PathBuf::from(program);
@@ -53,9 +75,7 @@ pub fn require_program(program: &str) -> Result<PathBuf> {
             Err(missing(program))
         };
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(MORE_DIRECTORIES.iter().map(PathBuf::from))
+    directories()
         .map(|directory| directory.join(program))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| missing(program))
@@ -101,6 +121,15 @@ pub(crate) fn line(command: &Command) -> String {
         Some(inner) if entered => inner.join(" "),
         Some(_) | None => words.join(" "),
     }
+}
+
+fn directories() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let of_path: Vec<_> = std::env::split_paths(&path).collect();
+    of_path
+        .into_iter()
+        .chain(MORE_DIRECTORIES.map(PathBuf::from))
+        .chain(unpacked_programs())
 }
 
 fn missing(program: &str) -> LabError {

@@ -40,7 +40,7 @@ impl Vsftpd {
                 &file,
                 format!(
                     "listen=NO\nlisten_ipv6=YES\nlisten_port=21\nbackground=NO\nanonymous_enable=YES\n\
-                     no_anon_password=YES\nlocal_enable=NO\nanon_root={}\nsecure_chroot_dir={}\n\
+                     no_anon_password=YES\nftp_username=nobody\nlocal_enable=NO\nanon_root={}\nsecure_chroot_dir={}\n\
                      connect_from_port_20=YES\nxferlog_enable=NO\nisolate_network=NO\nseccomp_sandbox=NO\n\
                      tcp_wrappers=NO\n",
                     root.display(),

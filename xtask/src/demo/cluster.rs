@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use rvs_lab::{Child, Family, Host, Lab, Nginx, Topology, Vip};
 use serde_json::Value;
 
-use super::command;
 use super::shown::say;
+use super::{PROFILE, command};
 use crate::process;
 
 /// The real servers' names.
@@ -102,7 +102,7 @@ impl Cluster {
         );
         let file = lab.directory().join("rvs.toml");
         fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
-        let rvs = process::target_directory().join("release/rvs");
+        let rvs = rvs_program();
         std::os::unix::fs::symlink(&rvs, lab.directory().join("ipvsadm"))?;
         Ok(Self {
             net,
@@ -144,8 +144,8 @@ impl Cluster {
         &self.text
     }
 
-    /// Prepares the real servers as a person would, and starts a web server on each.
-    pub(super) fn start_servers(&mut self) -> Result<()> {
+    /// Prepares the real servers as a person would, and starts a web server on each. What was done and printed.
+    pub(super) fn start_servers(&mut self) -> Result<String> {
         let mut words = vec!["realserver".to_owned(), "up".to_owned()];
         for vip in [Vip::Tunnel, Vip::Direct] {
             for family in Family::ALL {
@@ -155,37 +155,40 @@ impl Cluster {
         // What tunnels need includes what direct routing needs; NAT needs the routes, which are there.
         words.extend(["--method", "tunnel", "--device", "eth0"].map(str::to_owned));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        say(&format!(
-            "on each: {}",
+        let mut report = format!(
+            "on each: {}\n",
             process::shown(&command(Path::new("rvs"), &words))
-        ));
+        );
         for host in &self.net.real_servers {
             self.prepared.push(host.clone());
             let text = run(host, &self.rvs, &words)?;
             if self.prepared.len() == 1 {
-                say(&text);
+                report.push_str(&text);
             }
             self.nginx.push(Nginx::start(host)?);
         }
-        Ok(())
+        Ok(report)
     }
 
-    /// Checks the configuration and starts the daemon.
-    pub(super) fn start_director(&mut self) -> Result<()> {
+    /// Checks the configuration and starts the daemon. What was done and printed.
+    pub(super) fn start_director(&mut self) -> Result<String> {
         let file = self.file.to_string_lossy().into_owned();
         let host = self.net.director.clone();
-        say(run(&host, &self.rvs, &["check", &file])?.trim());
+        let checked = run(&host, &self.rvs, &["check", &file])?;
         let mut daemon = host.command(&self.rvs);
         daemon.args(["run", "--config", &file]);
-        say(&format!("$ rvs run --config {file}"));
         let mut child = host.spawn_command(daemon)?;
         let log = child.log().to_owned();
         let is_ready =
             || fs::read_to_string(&log).is_ok_and(|log| log.lines().any(|l| l.ends_with(" ready")));
         child.wait_ready("ready", START_TIME, is_ready)?;
-        say(child.output().trim());
+        let output = child.output();
         self.director = Some(child);
-        Ok(())
+        Ok(format!(
+            "{}\n$ rvs run --config {file}\n{}",
+            checked.trim(),
+            output.trim()
+        ))
     }
 
     /// Kills the daemon (SIGKILL). Its process id.
@@ -321,9 +324,14 @@ pub(super) fn clear_dead() -> Result<()> {
     Ok(())
 }
 
+/// The program that the demo builds.
+fn rvs_program() -> PathBuf {
+    process::target_directory().join(PROFILE).join("rvs")
+}
+
 /// Removes what demos left, the kept ones too.
 pub(super) fn clear_kept() -> Result<()> {
-    let rvs = process::target_directory().join("release/rvs");
+    let rvs = rvs_program();
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let mut parts = name.split('-');

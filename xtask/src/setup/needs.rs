@@ -4,81 +4,93 @@
 //! can only be told one step at a time: [`lacks`] is asked again after each step until it says nothing.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use super::toolchain::Toolchain;
 
-/// A Debian package, how to see that it (or its like) is there, and why it is needed.
+/// A Debian package, the program in it by which it is recognized, and why it is needed.
 pub(crate) struct Package {
     pub(crate) name: &'static str,
-    pub(crate) probe: Probe,
+    pub(crate) program: &'static str,
     pub(crate) why: &'static str,
 }
 
-/// How to see that a package is there.
-pub(crate) enum Probe {
-    /// Its program is found, whoever installed it.
-    Program(&'static str),
-    /// Debian's package manager says so.
-    Installed,
+/// Packages that are unpacked together, into one directory of the cache.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Bundle {
+    /// What the tests, the demo and the benchmarks run; in PATH for them.
+    Programs,
+    /// The compiler for the eBPF programs; never in PATH, where it would be taken for rustup's.
+    Compiler,
+}
+
+impl Bundle {
+    /// The directory's name.
+    pub(crate) fn directory(self) -> &'static str {
+        match self {
+            Self::Programs => "programs",
+            Self::Compiler => "compiler",
+        }
+    }
 }
 
 /// Programs that the tests, the demo and the benchmarks run.
 pub(crate) const PROGRAMS: &[Package] = &[
-    program(
+    package(
         "iproute2",
         "ip",
         "makes the network namespaces of tests and demo",
     ),
-    program(
+    package(
         "ethtool",
         "ethtool",
         "switches offloads, so that tests run with and without segmentation",
     ),
-    program(
+    package(
         "nginx-light",
         "nginx",
         "the real web server behind virtual services",
     ),
-    program(
+    package(
         "vsftpd",
         "vsftpd",
         "the real FTP server behind virtual services",
     ),
-    program("curl", "curl", "the real client"),
-    program(
+    package("curl", "curl", "the real client"),
+    package(
         "iputils-ping",
         "ping",
         "asks whether hosts of a test reach each other",
     ),
-    program(
+    package(
         "tcpdump",
         "tcpdump",
         "shows what is on the wire when a test fails",
     ),
-    program(
+    package(
         "ipvsadm",
         "ipvsadm",
         "the original, to compare our front end with",
     ),
-    program(
+    package(
         "nftables",
         "nft",
         "the rival in benchmarks, and the firewall that doctor looks at",
     ),
-    program("wrk", "wrk", "HTTP load"),
-    program(
+    package("wrk", "wrk", "HTTP load"),
+    package(
         "socat",
         "socat",
         "carries packets between the tun devices of tests",
     ),
-    program(
+    package(
         "wireguard-tools",
         "wg",
         "gives the wireguard devices of tests their keys",
     ),
-    program("cpio", "cpio", "packs the guest's first file system"),
-    program("kmod", "depmod", "lists the modules of the guest's kernel"),
-    program(
+    package("cpio", "cpio", "packs the guest's first file system"),
+    package("kmod", "depmod", "lists the modules of the guest's kernel"),
+    package(
         "xz-utils",
         "xz",
         "unpacks the modules of the guest's kernel",
@@ -87,152 +99,149 @@ pub(crate) const PROGRAMS: &[Package] = &[
 
 /// Debian's compiler for the eBPF programs.
 pub(crate) const COMPILER: &[Package] = &[
-    Package {
-        name: "rustc-web",
-        probe: Probe::Installed,
-        why: "compiles the eBPF programs",
-    },
-    Package {
-        name: "libstd-rust-web-dev-bpf",
-        probe: Probe::Installed,
-        why: "Rust's core library for eBPF",
-    },
+    package("rustc-web", "rustc", "compiles the eBPF programs"),
+    package(
+        "libstd-rust-web-dev-bpf",
+        "rustc",
+        "Rust's core library for eBPF",
+    ),
+    CLIPPY,
 ];
 
-/// What building bpf-linker needs, besides LLVM.
-pub(crate) const LINKER_BUILD: &[Package] = &[
-    program("g++", "g++", "links bpf-linker with LLVM"),
-    Package {
-        name: "libzstd-dev",
-        probe: Probe::Installed,
-        why: "LLVM links with it, to build bpf-linker",
-    },
-    Package {
-        name: "zlib1g-dev",
-        probe: Probe::Installed,
-        why: "LLVM links with it, to build bpf-linker",
-    },
-];
+const CLIPPY: Package = package(
+    "rust-web-clippy",
+    "clippy-driver",
+    "lints the eBPF programs, for `cargo xtask lint`",
+);
 
 /// The version of bpf-linker that the project is built with.
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
 
 /// The LLVM versions that this bpf-linker can be built for.
-const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
+const LINKER_LLVM: RangeInclusive<u32> = 21..=23;
 
 /// One thing that is lacking.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Lack {
     /// A Debian package.
-    Package { name: String, why: String },
-    /// LLVM's development packages: which, the compiler tells once it is installed.
-    LlvmOfCompiler,
+    Package {
+        bundle: Bundle,
+        name: &'static str,
+        why: String,
+    },
     /// bpf-linker, for this LLVM (or the compiler's, not yet known).
     Linker { llvm: Option<u32>, found: String },
     /// /sys/fs/bpf, where programs and maps are pinned, is not a bpf file system.
     Bpffs,
 }
 
+/// Where a program was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// On the machine itself, whoever installed it.
+    Machine,
+    /// Among those that setup unpacked.
+    Cache,
+}
+
 /// What was found on a machine.
 pub(crate) trait Machine {
-    /// Is this package, or a program that serves as well, there?
-    fn has(&self, package: &Package) -> bool;
-    /// Does Debian's package manager say that the package of this name is installed?
-    fn installed(&self, name: &str) -> bool;
+    /// Where is this program?
+    fn place(&self, program: &str) -> Option<Place>;
     /// What the eBPF programs could be built with.
     fn toolchain(&self) -> &Toolchain;
     /// Is /sys/fs/bpf a bpf file system?
     fn bpffs(&self) -> bool;
 }
 
-/// All that is lacking as far as can be told now, in the order in which it is to be mended.
+/// All that is lacking as far as can be told now, in the order in which it is to be fixed.
 pub(crate) fn lacks(machine: &impl Machine) -> Vec<Lack> {
-    let mut lacks = toolchain_lacks(machine);
-    lacks.extend(missing(machine, PROGRAMS));
+    let mut lacks = toolchain_lacks(machine.toolchain());
+    let absent = PROGRAMS
+        .iter()
+        .filter(|package| machine.place(package.program).is_none());
+    lacks.extend(absent.map(|package| lack(Bundle::Programs, package)));
     if !machine.bpffs() {
         lacks.push(Lack::Bpffs);
     }
     lacks
 }
 
-fn toolchain_lacks(machine: &impl Machine) -> Vec<Lack> {
+/// The packages of a whole bundle: a directory of the cache is made as one, so what it held before is in it again.
+pub(crate) fn request(machine: &impl Machine, bundle: Bundle) -> Vec<&'static str> {
+    let packages = match bundle {
+        Bundle::Programs => PROGRAMS,
+        Bundle::Compiler => COMPILER,
+    };
+    let is_wanted = |package: &&Package| match bundle {
+        Bundle::Programs => machine.place(package.program) != Some(Place::Machine),
+        // What belongs together has one version.
+        Bundle::Compiler => true,
+    };
+    packages
+        .iter()
+        .filter(is_wanted)
+        .map(|package| package.name)
+        .collect()
+}
+
+fn toolchain_lacks(toolchain: &Toolchain) -> Vec<Lack> {
     let Toolchain {
         debian_llvm,
+        debian_clippy,
         nightly_llvm,
         linker,
-    } = machine.toolchain();
+    } = toolchain;
     if nightly_llvm.is_some_and(|llvm| linker.reads(llvm)) {
         return Vec::new();
     }
-    let mut lacks: Vec<_> = missing(machine, COMPILER).collect();
+    let mut lacks = Vec::new();
     match *debian_llvm {
-        Some(llvm) if linker.is_ours_for(llvm) => return lacks,
         Some(llvm) if !LINKER_LLVM.contains(&llvm) => {
             let (from, to) = (LINKER_LLVM.start(), LINKER_LLVM.end());
-            let why = format!(
-                "it has LLVM {llvm}, bpf-linker {LINKER_VERSION} works with {from} to {to}"
-            );
             lacks.push(Lack::Package {
-                name: "rustc-web".into(),
-                why,
+                bundle: Bundle::Compiler,
+                name: "rustc-web",
+                why: format!(
+                    "the one found has LLVM {llvm}, bpf-linker {LINKER_VERSION} works with {from} to {to}"
+                ),
             });
         }
-        Some(llvm) => {
-            for (name, why) in [
-                (
-                    format!("llvm-{llvm}-dev"),
-                    "the compiler's LLVM, to build bpf-linker",
-                ),
-                (
-                    format!("libpolly-{llvm}-dev"),
-                    "a part of LLVM, to build bpf-linker",
-                ),
-            ] {
-                if !machine.installed(&name) {
-                    lacks.push(Lack::Package {
-                        name,
-                        why: why.into(),
-                    });
-                }
-            }
+        Some(_) if !debian_clippy => lacks.push(lack(Bundle::Compiler, &CLIPPY)),
+        Some(_) => {}
+        None => {
+            lacks.extend(
+                COMPILER
+                    .iter()
+                    .map(|package| lack(Bundle::Compiler, package)),
+            );
         }
-        None => lacks.push(Lack::LlvmOfCompiler),
     }
-    lacks.extend(missing(machine, LINKER_BUILD));
-    lacks.push(Lack::Linker {
-        llvm: *debian_llvm,
-        found: linker.to_string(),
-    });
+    if !debian_llvm.is_some_and(|llvm| linker.is_ours_for(llvm)) {
+        lacks.push(Lack::Linker {
+            llvm: debian_llvm.filter(|llvm| LINKER_LLVM.contains(llvm)),
+            found: linker.to_string(),
+        });
+    }
     lacks
 }
 
-fn missing<'a>(
-    machine: &'a impl Machine,
-    packages: &'a [Package],
-) -> impl Iterator<Item = Lack> + 'a {
-    let absent = packages.iter().filter(|package| !machine.has(package));
-    absent.map(|package| Lack::Package {
-        name: package.name.into(),
+fn lack(bundle: Bundle, package: &Package) -> Lack {
+    Lack::Package {
+        bundle,
+        name: package.name,
         why: package.why.into(),
-    })
+    }
 }
 
-const fn program(name: &'static str, program: &'static str, why: &'static str) -> Package {
-    Package {
-        name,
-        probe: Probe::Program(program),
-        why,
-    }
+const fn package(name: &'static str, program: &'static str, why: &'static str) -> Package {
+    Package { name, program, why }
 }
 
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Package { name, why } => write!(f, "package {name}: {why}"),
-            Self::LlvmOfCompiler => write!(
-                f,
-                "packages llvm-N-dev and libpolly-N-dev: the compiler's LLVM, to build bpf-linker (`/usr/bin/rustc -vV` tells N once rustc-web is there)"
-            ),
+            Self::Package { name, why, .. } => write!(f, "package {name}: {why}"),
             Self::Linker { llvm, found } => {
                 write!(f, "program bpf-linker {LINKER_VERSION}")?;
                 if let Some(llvm) = llvm {
@@ -254,21 +263,19 @@ mod tests {
     use super::*;
 
     struct Fake {
-        installed: Vec<String>,
-        programs: Vec<&'static str>,
+        installed: Vec<&'static str>,
+        unpacked: Vec<&'static str>,
         toolchain: Toolchain,
         bpffs: bool,
     }
 
     impl Machine for Fake {
-        fn has(&self, package: &Package) -> bool {
-            match package.probe {
-                Probe::Program(program) => self.programs.contains(&program),
-                Probe::Installed => self.installed(package.name),
+        fn place(&self, program: &str) -> Option<Place> {
+            if self.installed.contains(&program) {
+                Some(Place::Machine)
+            } else {
+                self.unpacked.contains(&program).then_some(Place::Cache)
             }
-        }
-        fn installed(&self, name: &str) -> bool {
-            self.installed.iter().any(|installed| installed == name)
         }
         fn toolchain(&self) -> &Toolchain {
             &self.toolchain
@@ -281,9 +288,10 @@ mod tests {
     fn fresh() -> Fake {
         Fake {
             installed: Vec::new(),
-            programs: Vec::new(),
+            unpacked: Vec::new(),
             toolchain: Toolchain {
                 debian_llvm: None,
+                debian_clippy: false,
                 nightly_llvm: None,
                 linker: Linker::Absent,
             },
@@ -292,19 +300,12 @@ mod tests {
     }
 
     fn complete() -> Fake {
-        let everything = || PROGRAMS.iter().chain(COMPILER);
         Fake {
-            installed: everything()
-                .map(|package| package.name.to_owned())
-                .collect(),
-            programs: everything()
-                .filter_map(|package| match package.probe {
-                    Probe::Program(program) => Some(program),
-                    Probe::Installed => None,
-                })
-                .collect(),
+            installed: PROGRAMS.iter().map(|package| package.program).collect(),
+            unpacked: Vec::new(),
             toolchain: Toolchain {
                 debian_llvm: Some(22),
+                debian_clippy: true,
                 nightly_llvm: None,
                 linker: ours(22),
             },
@@ -321,12 +322,15 @@ mod tests {
 
     fn names(lacks: &[Lack]) -> Vec<String> {
         let name = |lack: &Lack| match lack {
-            Lack::Package { name, .. } => name.clone(),
-            Lack::LlvmOfCompiler => "llvm-N".into(),
+            Lack::Package { name, .. } => (*name).to_owned(),
             Lack::Linker { llvm, .. } => format!("linker {llvm:?}"),
             Lack::Bpffs => "bpffs".into(),
         };
         lacks.iter().map(name).collect()
+    }
+
+    fn all_of(packages: &[Package]) -> Vec<&'static str> {
+        packages.iter().map(|package| package.name).collect()
     }
 
     #[test]
@@ -337,49 +341,19 @@ mod tests {
     #[test]
     fn a_fresh_machine_lacks_everything() {
         let names = names(&lacks(&fresh()));
-        let compiler = [
-            "rustc-web",
-            "libstd-rust-web-dev-bpf",
-            "llvm-N",
-            "g++",
-            "libzstd-dev",
-            "zlib1g-dev",
-            "linker None",
-        ];
-        assert_eq!(names[..7], compiler);
-        assert_eq!(
-            names[7..names.len() - 1],
-            PROGRAMS
-                .iter()
-                .map(|package| package.name)
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(names[..COMPILER.len()], all_of(COMPILER));
+        assert_eq!(names[COMPILER.len()], "linker None");
+        assert_eq!(names[COMPILER.len() + 1..names.len() - 1], all_of(PROGRAMS));
         assert_eq!(names.last().map(String::as_str), Some("bpffs"));
     }
 
     #[test]
-    fn the_compiler_decides_which_llvm() {
+    fn the_linker_is_for_the_llvm_of_the_compiler() {
         for llvm in [21, 22, 23] {
             let mut machine = complete();
-            machine.toolchain = Toolchain {
-                debian_llvm: Some(llvm),
-                nightly_llvm: None,
-                linker: Linker::Absent,
-            };
-            machine.programs.push("g++");
-            machine
-                .installed
-                .extend(["libzstd-dev".to_owned(), "zlib1g-dev".to_owned()]);
-            let wanted = [
-                format!("llvm-{llvm}-dev"),
-                format!("libpolly-{llvm}-dev"),
-                format!("linker Some({llvm})"),
-            ];
-            assert_eq!(names(&lacks(&machine)), wanted);
-            machine
-                .installed
-                .extend([format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")]);
-            assert_eq!(names(&lacks(&machine)), wanted[2..]);
+            machine.toolchain.debian_llvm = Some(llvm);
+            machine.toolchain.linker = Linker::Absent;
+            assert_eq!(names(&lacks(&machine)), [format!("linker Some({llvm})")]);
         }
     }
 
@@ -388,10 +362,10 @@ mod tests {
         let mut machine = complete();
         machine.toolchain.debian_llvm = Some(19);
         let lacks = lacks(&machine);
-        assert_eq!(names(&lacks)[0], "rustc-web");
+        assert_eq!(names(&lacks), ["rustc-web", "linker None"]);
         assert_eq!(
             lacks[0].to_string(),
-            "package rustc-web: it has LLVM 19, bpf-linker 0.13.0 works with 21 to 23"
+            "package rustc-web: the one found has LLVM 19, bpf-linker 0.13.0 works with 21 to 23"
         );
     }
 
@@ -410,12 +384,7 @@ mod tests {
         ] {
             let mut machine = complete();
             machine.toolchain.linker = linker;
-            let names = names(&lacks(&machine));
-            assert_eq!(
-                names.last().map(String::as_str),
-                Some("linker Some(22)"),
-                "{names:?}"
-            );
+            assert_eq!(names(&lacks(&machine)), ["linker Some(22)"]);
         }
         let mut machine = complete();
         machine.toolchain.linker = Linker::Runs {
@@ -428,11 +397,9 @@ mod tests {
     #[test]
     fn a_nightly_compiler_serves_as_well() {
         let mut machine = complete();
-        machine
-            .installed
-            .retain(|name| !COMPILER.iter().any(|package| package.name == name));
         machine.toolchain = Toolchain {
             debian_llvm: None,
+            debian_clippy: false,
             nightly_llvm: Some(22),
             linker: ours(22),
         };
@@ -446,9 +413,28 @@ mod tests {
     #[test]
     fn one_missing_program_is_one_lack() {
         let mut machine = complete();
-        machine.programs.retain(|&program| program != "wrk");
+        machine.installed.retain(|&program| program != "wrk");
         let lacks = lacks(&machine);
         assert_eq!(lacks.len(), 1);
         assert_eq!(lacks[0].to_string(), "package wrk: HTTP load");
+    }
+
+    #[test]
+    fn clippy_alone_may_be_lacking() {
+        let mut machine = complete();
+        machine.toolchain.debian_clippy = false;
+        assert_eq!(names(&lacks(&machine)), ["rust-web-clippy"]);
+    }
+
+    #[test]
+    fn a_bundle_is_made_whole_without_what_the_machine_has() {
+        let mut machine = complete();
+        machine
+            .installed
+            .retain(|program| !["wrk", "curl"].contains(program));
+        machine.unpacked.push("curl");
+        assert_eq!(names(&lacks(&machine)), ["wrk"]);
+        assert_eq!(request(&machine, Bundle::Programs), ["curl", "wrk"]);
+        assert_eq!(request(&machine, Bundle::Compiler), all_of(COMPILER));
     }
 }

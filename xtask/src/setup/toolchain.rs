@@ -4,17 +4,23 @@
 //! with rust-src. Both hand LLVM bitcode to bpf-linker, whose LLVM must be able to read it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::needs::LINKER_VERSION;
+use crate::ebpf;
 use crate::process::answer;
+
+/// Where Debian's clippy is, if it is installed.
+const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
 /// What was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Toolchain {
-    /// The LLVM version of Debian's compiler, when that is installed.
+    /// The LLVM version of Debian's compiler, when that is there.
     pub(crate) debian_llvm: Option<u32>,
+    /// Whether the clippy of that compiler is there.
+    pub(crate) debian_clippy: bool,
     /// The LLVM version of the rustup nightly, when that is installed with rust-src.
     pub(crate) nightly_llvm: Option<u32>,
     pub(crate) linker: Linker,
@@ -36,10 +42,11 @@ pub(crate) enum Linker {
 }
 
 impl Toolchain {
-    /// Looks at this machine; `debian` tells whether Debian's compiler is to be asked at all.
-    pub(crate) fn find(debian: bool) -> Self {
+    /// Looks at this machine.
+    pub(crate) fn find() -> Self {
         Self {
-            debian_llvm: if debian { debian_llvm() } else { None },
+            debian_llvm: ebpf::debian_compiler().and_then(|rustc| llvm_version(&rustc)),
+            debian_clippy: debian_clippy().is_some(),
             nightly_llvm: nightly_llvm(),
             linker: Linker::find(),
         }
@@ -47,12 +54,9 @@ impl Toolchain {
 }
 
 impl Linker {
-    /// In PATH, else where `cargo install` puts it.
+    /// The one that a build takes.
     fn find() -> Self {
-        let beside_cargo = cargo_home().map(|home| home.join("bin/bpf-linker"));
-        let Some(program) =
-            super::machine::in_path("bpf-linker").or(beside_cargo.filter(|path| path.exists()))
-        else {
+        let Some(program) = ebpf::find_linker() else {
             return Self::Absent;
         };
         let reason = |text: String| {
@@ -80,7 +84,12 @@ impl Linker {
                     .nth(1)
                     .unwrap_or("of unknown version")
                     .to_owned();
-                let libraries = answer(Command::new("ldd").arg(&program)).unwrap_or_default();
+                // In the cache the program is a script that starts this.
+                let started = program
+                    .parent()
+                    .map(|bin| bin.join("../libexec/bpf-linker"));
+                let file = started.filter(|file| file.is_file()).unwrap_or(program);
+                let libraries = answer(Command::new("ldd").arg(file)).unwrap_or_default();
                 Self::Runs {
                     version,
                     llvm: llvm_of_libraries(&libraries),
@@ -117,20 +126,37 @@ impl fmt::Display for Linker {
     }
 }
 
-/// CARGO_HOME as cargo itself understands it.
-pub(crate) fn cargo_home() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
-    std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(home)
+/// The library of LLVM that Debian's compiler uses. `libraries` are the cache's, as `LD_LIBRARY_PATH`.
+pub(crate) fn llvm_library(libraries: &str) -> Option<PathBuf> {
+    let rustc = ebpf::debian_compiler()?;
+    // In the cache it is a script.
+    let started = rustc.parent().map(|bin| bin.join("../tree/usr/bin/rustc"));
+    let file = started.filter(|file| file.is_file()).unwrap_or(rustc);
+    let mut ldd = Command::new("ldd");
+    library_of_libraries(&answer(ldd.env("LD_LIBRARY_PATH", libraries).arg(file))?)
 }
 
-fn debian_llvm() -> Option<u32> {
+/// Debian's clippy, if it starts: it needs the very version of the compiler's library.
+pub(crate) fn debian_clippy() -> Option<PathBuf> {
+    let unpacked = ebpf::tools().map(|tools| tools.join("compiler/bin/clippy-driver"));
+    let starts = |clippy: &PathBuf| {
+        answer(
+            Command::new(clippy)
+                .arg("--version")
+                .env_remove("LD_LIBRARY_PATH"),
+        )
+        .is_some()
+    };
+    unpacked
+        .into_iter()
+        .chain([PathBuf::from(DEBIAN_CLIPPY)])
+        .find(starts)
+}
+
+fn llvm_version(rustc: &Path) -> Option<u32> {
     // `cargo run` sets LD_LIBRARY_PATH to the libraries of another compiler.
     llvm_of_rustc(&answer(
-        Command::new("/usr/bin/rustc")
-            .arg("-vV")
-            .env_remove("LD_LIBRARY_PATH"),
+        Command::new(rustc).arg("-vV").env_remove("LD_LIBRARY_PATH"),
     )?)
 }
 
@@ -156,11 +182,7 @@ fn nightly_llvm() -> Option<u32> {
     if !nightly.join("lib/rustlib/src/rust/library/core").is_dir() {
         return None;
     }
-    llvm_of_rustc(&answer(
-        Command::new(nightly.join("bin/rustc"))
-            .arg("-vV")
-            .env_remove("LD_LIBRARY_PATH"),
-    )?)
+    llvm_version(&nightly.join("bin/rustc"))
 }
 
 /// The major version in the line "LLVM version: 22.1.8" of `rustc -vV`.
@@ -169,6 +191,15 @@ fn llvm_of_rustc(verbose_version: &str) -> Option<u32> {
         .lines()
         .find_map(|line| line.strip_prefix("LLVM version:"))?;
     version.trim().split('.').next()?.parse().ok()
+}
+
+/// The path in the line "libLLVM.so.22.1 => /path/libLLVM.so.22.1 (0x1)" of `ldd`.
+fn library_of_libraries(ldd: &str) -> Option<PathBuf> {
+    let line = ldd
+        .lines()
+        .find(|line| line.trim_start().starts_with("libLLVM"))?;
+    let path = line.split_once("=> ")?.1.split(" (").next()?;
+    path.starts_with('/').then(|| path.into())
 }
 
 /// The major version in the line "libLLVM.so.22.1 => ..." of `ldd`, or "libLLVM-19.so.1 => ...".
@@ -224,6 +255,19 @@ mod tests {
         ] {
             assert_eq!(llvm_of_libraries(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn the_library_of_llvm_has_a_path() {
+        let ldd = "\tlibc.so.6 => /lib/libc.so.6 (0x2)\n\tlibLLVM.so.22.1 => /a b/libLLVM.so.22.1 (0x7)\n";
+        assert_eq!(
+            library_of_libraries(ldd),
+            Some("/a b/libLLVM.so.22.1".into())
+        );
+        assert_eq!(
+            library_of_libraries("\tlibLLVM.so.22.1 => not found\n"),
+            None
+        );
     }
 
     #[test]
