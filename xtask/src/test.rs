@@ -16,6 +16,7 @@ mod plan;
 mod report;
 mod summary;
 
+use std::fs;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use serde_json::Value;
 use crate::process::{self, Show};
 use crate::{parity, setup};
 use artifacts::{Kind, TestProgram};
+use cases::Company;
 use history::History;
 use packages::Packages;
 use phases::{Needs, Phase};
@@ -91,15 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match build::test_programs(&plan) {
         Ok(programs) => {
             report.time("build", start.elapsed());
-            let mut run = Run {
-                plan: &plan,
-                programs: &programs,
-                report: &mut report,
-                history: &mut history,
-            };
-            for phase in &plan.phases {
-                run.phase(*phase);
-            }
+            all_phases(&plan, &programs, &mut report, &mut history);
         }
         Err(failure) => report.phase("build", plan.empty, |_| Err(failure)),
     }
@@ -115,43 +109,115 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// A run of the tests, as far as it is.
-struct Run<'a> {
-    plan: &'a Plan,
-    programs: &'a [TestProgram],
-    report: &'a mut Report,
-    history: &'a mut History,
+/// Runs what may be beside other things in a thread of its own, until the tests that want to be alone.
+fn all_phases(plan: &Plan, programs: &[TestProgram], report: &mut Report, history: &mut History) {
+    let (background, others): (Vec<_>, Vec<_>) = plan
+        .phases
+        .iter()
+        .copied()
+        .partition(|phase| phase.is_in_background());
+    let (alone, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|phase| *phase == Phase::Alone);
+    // A guest that is all there is to see may be seen.
+    let show = if others.is_empty() {
+        Show::Live
+    } else {
+        Show::Not
+    };
+    std::thread::scope(|scope| {
+        let guests = scope.spawn(move || {
+            let ran = background.into_iter().map(|phase| {
+                let start = Instant::now();
+                let outcome = guest_phase(phase, plan, programs, show);
+                (phase, outcome, start.elapsed())
+            });
+            ran.collect::<Vec<_>>()
+        });
+        for phase in others {
+            host_phase(phase, plan, programs, report, history);
+        }
+        match guests.join() {
+            Ok(ran) => {
+                for (phase, outcome, took) in ran {
+                    report.add(phase.name(), plan.empty_of(phase), outcome, took);
+                }
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+    for phase in alone {
+        host_phase(phase, plan, programs, report, history);
+    }
 }
 
-impl Run<'_> {
-    fn phase(&mut self, phase: Phase) {
-        let (plan, programs) = (self.plan, self.programs);
-        let only = plan.only.as_deref();
-        let history = &mut *self.history;
-        self.report
-            .phase(phase.name(), plan.empty_of(phase), |times| match phase {
-                Phase::Unit => unit_tests(plan, programs, times),
-                Phase::Examples => examples(plan),
-                Phase::Models => model_checks(only),
-                Phase::Host => {
-                    let programs: Vec<_> = programs.iter().filter(|one| one.is_host()).collect();
-                    groups::check(&programs, plan)?;
-                    cases::run(&programs, only, plan.jobs, history, times)
-                }
-                Phase::Parity => {
-                    let mut command = parity::recorded(None)?;
-                    if let Some(only) = only {
-                        command.args(["--only", only]);
-                    }
-                    let summary = summarised(&mut command, Fault::of(only))?;
-                    scenario_times(times)?;
-                    Ok(summary)
-                }
-                Phase::Guest => in_guest::run(in_guest::USUAL, programs, only),
-                Phase::GuestFull => in_guest::run(in_guest::FULL, programs, only),
-                Phase::ParityFull => summarised(&mut parity::beside()?, Fault::Counts),
-            });
+fn host_phase(
+    phase: Phase,
+    plan: &Plan,
+    programs: &[TestProgram],
+    report: &mut Report,
+    history: &mut History,
+) {
+    let only = plan.only.as_deref();
+    report.phase(phase.name(), plan.empty_of(phase), |times| match phase {
+        Phase::Unit => unit_tests(plan, programs, times),
+        Phase::Examples => examples(plan),
+        Phase::Models => model_checks(only),
+        Phase::Host => cases::run(programs, plan, Company::Others, history, times),
+        Phase::Alone => cases::run(programs, plan, Company::Nothing, history, times),
+        Phase::Parity => scenarios(only, times),
+        Phase::Guest | Phase::GuestFull | Phase::ParityFull => {
+            guest_phase(phase, plan, programs, Show::Live)
+        }
+    });
+}
+
+/// A phase in the guest. What is not shown as it comes is kept in a file, and shown when it has failed.
+fn guest_phase(phase: Phase, plan: &Plan, programs: &[TestProgram], show: Show) -> Result<Summary> {
+    let selection = match phase {
+        Phase::ParityFull => None,
+        Phase::GuestFull => Some(in_guest::FULL),
+        Phase::Guest
+        | Phase::Unit
+        | Phase::Examples
+        | Phase::Models
+        | Phase::Host
+        | Phase::Alone
+        | Phase::Parity => Some(in_guest::USUAL),
+    };
+    let command = match selection {
+        None => Some(parity::beside()?),
+        Some(selection) => in_guest::command(selection, programs, plan.only.as_deref())?,
+    };
+    let Some(mut command) = command else {
+        println!("no test for the guest has such a name");
+        return Ok(Summary::default());
+    };
+    let mut output = String::new();
+    let summary = summarised(&mut command, Fault::Counts, show, &mut output)?;
+    if let Show::Not = show {
+        let file = process::target_directory().join(format!("tests/{}.txt", phase.name()));
+        fs::write(&file, &output).with_context(|| file.display().to_string())?;
+        if summary.failed > 0 {
+            println!("\n--- {} failed:\n{output}", phase.name());
+        }
     }
+    Ok(summary)
+}
+
+/// Every scenario to RVS on this machine, compared with the recordings.
+fn scenarios(only: Option<&str>, times: &mut Times) -> Result<Summary> {
+    let mut command = parity::recorded(None)?;
+    // A pattern that fits no scenario is no failure.
+    let fault = match only {
+        Some(only) => {
+            command.args(["--only", only]);
+            Fault::NoSuchName
+        }
+        None => Fault::Counts,
+    };
+    let summary = summarised(&mut command, fault, Show::Live, &mut String::new())?;
+    scenario_times(times)?;
+    Ok(summary)
 }
 
 /// Names and seconds of what ran, for the slowest.
@@ -187,7 +253,7 @@ fn examples(plan: &Plan) -> Result<Summary> {
     cargo.args(["test", "--doc", "--no-fail-fast"]);
     cargo.args(plan.selection_of_libraries());
     cargo.arg("--").args(plan.only.as_deref());
-    summarised(&mut cargo, Fault::Counts)
+    summarised(&mut cargo, Fault::Counts, Show::Live, &mut String::new())
 }
 
 /// loom's models of the connection table: every interleaving, so optimised code and a build of its own.
@@ -205,13 +271,13 @@ fn model_checks(only: Option<&str>) -> Result<Summary> {
         .arg(process::target_directory().join("loom"))
         .arg("--")
         .args(only);
-    summarised(&mut cargo, Fault::Counts)
+    summarised(&mut cargo, Fault::Counts, Show::Live, &mut String::new())
 }
 
 /// The times of parity's scenarios, from the results that it wrote.
 fn scenario_times(times: &mut Times) -> Result<()> {
     let file = parity::results()?;
-    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let results: Value = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
     for scenario in results.as_array().into_iter().flatten() {
         if let (Some(name), Some(milliseconds)) = (
@@ -233,20 +299,18 @@ enum Fault {
     NoSuchName,
 }
 
-impl Fault {
-    fn of(only: Option<&str>) -> Self {
-        match only {
-            Some(_) => Self::NoSuchName,
-            None => Self::Counts,
-        }
-    }
-}
-
-/// Adds up the summaries that a command prints.
-fn summarised(command: &mut Command, fault: Fault) -> Result<Summary> {
+/// Adds up the summaries that a command prints, and adds what it prints to `output`.
+fn summarised(
+    command: &mut Command,
+    fault: Fault,
+    show: Show,
+    output: &mut String,
+) -> Result<Summary> {
     println!("$ {}", process::shown(command));
     let mut total = Summary::default();
-    let status = process::read_lines(command, Show::Live, |line| {
+    let status = process::read_lines(command, show, |line| {
+        output.push_str(line);
+        output.push('\n');
         if let Some(summary) = Summary::from_line(line) {
             total += summary;
         }

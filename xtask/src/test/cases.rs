@@ -16,6 +16,7 @@ use super::artifacts::TestProgram;
 use super::groups::{self, Share};
 use super::history::History;
 use super::leftovers;
+use super::plan::Plan;
 use super::summary::Summary;
 use crate::process;
 
@@ -48,24 +49,45 @@ enum Verdict {
     Failed(String),
 }
 
-/// Runs the tests of these programs whose names contain `only`.
+/// Whether other tests may run at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    Others,
+    Nothing,
+}
+
+impl Company {
+    fn suits(self, share: Share) -> bool {
+        match self {
+            Self::Others => share != Share::Alone,
+            Self::Nothing => share == Share::Alone,
+        }
+    }
+}
+
+/// Runs the integration tests of these programs that want such company.
 pub(crate) fn run(
-    programs: &[&TestProgram],
-    only: Option<&str>,
-    slots: usize,
+    programs: &[TestProgram],
+    plan: &Plan,
+    company: Company,
     history: &mut History,
     times: &mut Vec<(String, f64)>,
 ) -> Result<Summary> {
+    let programs: Vec<_> = programs.iter().filter(|one| one.is_host()).collect();
+    groups::check(&programs, plan)?;
     let mut summary = Summary::default();
     let mut cases = Vec::new();
-    for program in programs {
-        let listed = program.tests(only)?;
-        summary.ignored += listed.ignored;
-        cases.extend(listed.run.into_iter().map(|test| Case {
+    for program in &programs {
+        let listed = program.tests(plan.only.as_deref())?;
+        if company == Company::Others {
+            summary.ignored += listed.ignored;
+        }
+        let all = listed.run.into_iter().map(|test| Case {
             share: groups::share(&program.package, &program.target, &test),
-            program: (*program).clone(),
+            program: TestProgram::clone(program),
             test,
-        }));
+        });
+        cases.extend(all.filter(|case| company.suits(case.share)));
     }
     let logs = logs();
     // Logs and evidence of an earlier run would be taken for this one's.
@@ -75,7 +97,7 @@ pub(crate) fn run(
     let total = cases.len();
     let mut failures = Vec::new();
     let mut done = 0;
-    side_by_side(in_order(cases, history), slots, &logs, |ended| {
+    side_by_side(in_order(cases, history), plan.jobs, &logs, |ended| {
         done += 1;
         let name = ended.case.name();
         let seconds = ended.took.as_secs_f64();
@@ -108,15 +130,10 @@ fn logs() -> PathBuf {
     process::target_directory().join("tests/failed")
 }
 
-/// Those that need the machine for themselves come last; of the others the longest come first.
+/// The longest come first, those of unknown length before them.
 fn in_order(mut cases: Vec<Case>, history: &History) -> VecDeque<Case> {
-    let seconds = |case: &Case| history.test(&case.name()).unwrap_or(0.0);
-    cases.sort_by(|one, other| {
-        let is_alone = |case: &Case| case.share == Share::Alone;
-        is_alone(one)
-            .cmp(&is_alone(other))
-            .then(seconds(other).total_cmp(&seconds(one)))
-    });
+    let seconds = |case: &Case| history.test(&case.name()).unwrap_or(f64::MAX);
+    cases.sort_by(|one, other| seconds(other).total_cmp(&seconds(one)));
     cases.into()
 }
 
@@ -269,20 +286,20 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_begin_and_those_alone_end() {
+    fn the_longest_begin() {
         let mut history = History::default();
         history.set_test("rvs e2e long", 9.0);
-        history.set_test("rvs e2e alone", 99.0);
+        history.set_test("rvs e2e short", 1.0);
         let cases = vec![
-            case("alone", Share::Alone),
             case("short", Share::One),
             case("long", Share::Two),
+            case("new", Share::One),
         ];
         let order: Vec<_> = in_order(cases, &history)
             .into_iter()
             .map(|case| case.test)
             .collect();
-        assert_eq!(order, ["long", "short", "alone"]);
+        assert_eq!(order, ["new", "long", "short"]);
     }
 
     #[test]

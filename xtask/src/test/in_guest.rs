@@ -5,8 +5,6 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::artifacts::TestProgram;
-use super::summary::Summary;
-use super::{Fault, summarised};
 use crate::{guest, parity, process};
 
 /// What a guest runs.
@@ -38,12 +36,13 @@ pub(crate) const FULL: Selection = Selection {
 /// The limit in seconds; the guest is emulated where the machine has no KVM.
 const LIMIT_SECONDS: &str = "3600";
 
-/// Runs a selection in one guest, programs as they were built; with a pattern, only tests of such names.
-pub(crate) fn run(
+/// The command that runs a selection in one guest, programs as they were built; with a pattern, only tests of such
+/// names, and none if there are no such.
+pub(crate) fn command(
     selection: Selection,
     programs: &[TestProgram],
     only: Option<&str>,
-) -> Result<Summary> {
+) -> Result<Option<Command>> {
     let mut script = String::new();
     for &(package, target) in selection.programs {
         let Some(program) = programs
@@ -62,8 +61,7 @@ pub(crate) fn run(
         script.push_str(&format!("echo; {command} || status=1\n"));
     }
     if script.is_empty() {
-        println!("no test for the guest has such a name");
-        return Ok(Summary::default());
+        return Ok(None);
     }
     let mut runner = guest::runner();
     runner.current_dir(process::repository());
@@ -71,7 +69,7 @@ pub(crate) fn run(
     runner.args(["--env", "RVS_IN_GUEST=1", "--env", "RUST_BACKTRACE=1"]);
     runner.args(["--", "bash", "-c"]);
     runner.arg(format!("status=0\n{script}exit $status\n"));
-    summarised(&mut runner, Fault::Counts)
+    Ok(Some(runner))
 }
 
 /// Runs a test program as cargo would.

@@ -13,6 +13,8 @@ pub(crate) enum Phase {
     Examples,
     /// Integration tests on this machine's kernel, each in namespaces of its own.
     Host,
+    /// Those of them that measure time, or need the machine for themselves.
+    Alone,
     /// Every parity scenario, played to RVS and compared with the recordings.
     Parity,
     /// The load gate, a short end-to-end form and a few parity scenarios on Linux 6.1.
@@ -36,15 +38,16 @@ pub(crate) enum Needs {
 
 impl Phase {
     /// All of them, in the order in which they run.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Unit,
         Self::Examples,
         Self::Models,
-        Self::Host,
         Self::Parity,
+        Self::Host,
         Self::Guest,
         Self::GuestFull,
         Self::ParityFull,
+        Self::Alone,
     ];
 
     /// Its name on the command line.
@@ -54,6 +57,7 @@ impl Phase {
             Self::Models => "models",
             Self::Examples => "examples",
             Self::Host => "host",
+            Self::Alone => "alone",
             Self::Parity => "parity",
             Self::Guest => "guest",
             Self::GuestFull => "guest-full",
@@ -68,6 +72,7 @@ impl Phase {
             Self::Models => "loom's models of the connection table",
             Self::Examples => "examples in the documentation",
             Self::Host => "integration tests, each in namespaces of its own",
+            Self::Alone => "those that measure time or need the machine for themselves",
             Self::Parity => "every parity scenario, against the recordings",
             Self::Guest => "Linux 6.1: load gate, short end-to-end form, parity of each file",
             Self::GuestFull => "Linux 6.1: the other end-to-end tests",
@@ -78,9 +83,15 @@ impl Phase {
     pub(crate) fn needs(self) -> Needs {
         match self {
             Self::Unit | Self::Models | Self::Examples => Needs::Nothing,
-            Self::Host | Self::Parity => Needs::Root,
+            Self::Host | Self::Alone | Self::Parity => Needs::Root,
             Self::Guest | Self::GuestFull | Self::ParityFull => Needs::Guest,
         }
+    }
+
+    /// Whether others may run at the same time. The guest computes on one processor most of the time; what is played on the
+    /// host waits more than it computes.
+    pub(crate) fn is_in_background(self) -> bool {
+        self.needs() == Needs::Guest
     }
 
     /// Whether it runs without `--full`.
@@ -90,6 +101,7 @@ impl Phase {
             | Self::Models
             | Self::Examples
             | Self::Host
+            | Self::Alone
             | Self::Parity
             | Self::Guest => true,
             Self::GuestFull | Self::ParityFull => false,

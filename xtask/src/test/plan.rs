@@ -96,6 +96,7 @@ impl Plan {
             Phase::Unit
             | Phase::Models
             | Phase::Host
+            | Phase::Alone
             | Phase::Parity
             | Phase::Guest
             | Phase::GuestFull
@@ -140,7 +141,9 @@ impl Plan {
             Phase::Unit => self.packages.as_ref().is_none_or(|all| !all.is_empty()),
             Phase::Examples => !self.selection_of_libraries().is_empty(),
             Phase::Models => self.is_about(MODELS_PACKAGE),
-            Phase::Host => HOST_PACKAGES.iter().any(|package| self.is_about(package)),
+            Phase::Host | Phase::Alone => {
+                HOST_PACKAGES.iter().any(|package| self.is_about(package))
+            }
             Phase::Parity | Phase::ParityFull => self.is_about(PARITY_PACKAGE),
             Phase::Guest | Phase::GuestFull => guest,
         }
@@ -153,7 +156,7 @@ impl Plan {
             Phase::Unit => self.packages.clone(),
             // Cargo builds them when it runs them.
             Phase::Examples | Phase::Models => these(&[]),
-            Phase::Host => {
+            Phase::Host | Phase::Alone => {
                 let about = |package: &&&str| self.is_about(package);
                 let packages: Vec<_> = HOST_PACKAGES.iter().filter(about).copied().collect();
                 these(&packages)

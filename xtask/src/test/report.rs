@@ -36,9 +36,7 @@ impl Report {
         println!("\n=== {name}");
         let start = Instant::now();
         let outcome = run(&mut self.tests);
-        let took = start.elapsed();
-        self.phases.push((name.to_owned(), took));
-        self.add(name, empty, outcome, took);
+        self.add(name, empty, outcome, start.elapsed());
     }
 
     /// Notes what something took that has no tests.
@@ -78,13 +76,21 @@ impl Report {
         format!("{text}\n{}{}\n", self.lines, self.total.closing_line())
     }
 
-    fn add(&mut self, name: &str, empty: Empty, outcome: Result<Summary>, took: Duration) {
+    /// Notes how a phase ended that ran elsewhere.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        empty: Empty,
+        outcome: Result<Summary>,
+        took: Duration,
+    ) {
         let (summary, remark) = match outcome {
             Ok(summary) if summary.ran() > 0 || empty == Empty::Allowed => (summary, String::new()),
             Ok(_) => (Summary::FAILURE, " (it ran no test)".into()),
             Err(failure) => (Summary::FAILURE, format!(" ({failure:#})")),
         };
         self.total += summary;
+        self.phases.push((name.to_owned(), took));
         // Not in the form of the closing line, which is to be the only one.
         let verdict = match summary {
             Summary { failed: 1.., .. } => "FAILED",
