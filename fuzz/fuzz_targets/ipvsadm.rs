@@ -2,7 +2,7 @@
 #![no_main]
 
 #[path = "../../rvs/src/ipvsadm/mod.rs"]
-#[allow(dead_code, reason = "only the parser is fuzzed")]
+#[allow(dead_code, unused_imports, reason = "only the parser is fuzzed")]
 mod ipvsadm;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| ipvsadm::fuzz::line(data));

@@ -12,6 +12,7 @@ mod demo;
 )]
 mod ebpf;
 mod guest;
+mod lint;
 mod parity;
 mod process;
 mod progress;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Lint(args) => lint::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Guest(args) => guest::run(&args),
@@ -55,6 +57,8 @@ enum Command {
     Setup(setup::Args),
     /// Show a director at work: real requests by every method, and a daemon that dies; needs root.
     Demo(demo::Args),
+    /// Check form and lints: the workspace, the kernel side, the fuzz targets.
+    Lint(lint::Args),
     /// Run every test: the workspace, the model checks, the guest; needs root.
     Test(test::Args),
     /// Measure a director, in one table; needs root and a quiet machine.

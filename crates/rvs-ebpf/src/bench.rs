@@ -112,7 +112,7 @@ fn fill(data: usize, end: usize) -> bool {
         // The generator of Numerical Recipes: every value once; its high bits choose.
         let next = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         plan[plan::STATE] = next;
-        (u64::from(next) * u64::from(flows) >> 32) as u32
+        ((u64::from(next) * u64::from(flows)) >> 32) as u32
     };
     if data + plan::FRAME_BYTES > end {
         return false;
@@ -142,7 +142,7 @@ fn fill(data: usize, end: usize) -> bool {
 unsafe fn store_word(place: usize, word: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        asm!("*(u32 *)({0} + 0) = {1}", in(reg) place, in(reg) u64::from(word), options(nostack))
+        asm!("*(u32 *)({0} + 0) = {1}", in(reg) place, in(reg) u64::from(word), options(nostack));
     };
 }
 

@@ -198,6 +198,10 @@ pub fn call() -> Option<&'static mut Call> {
 
 /// Keeps the call that was read; whether there was room.
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value it would be copied to the stack"
+)]
 pub fn keep_call(key: &CallKey) -> bool {
     call().is_some_and(|call| CALLS.insert(key, &*call, 0).is_ok())
 }
@@ -333,6 +337,10 @@ pub fn locality(key: &LocalityKey) -> Option<&'static Locality> {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value it would be copied to the stack"
+)]
 pub fn remember(_maps: &Maps, flow: &Flow, service: u32, server: u32) -> u32 {
     let Some(words) = NEW_LOCALITY.get_ptr_mut(0) else {
         return 0;

@@ -701,9 +701,10 @@ pub extern "C" fn rvs_route(
     source: *const [u32; 4],
     hop: *mut Hop,
 ) -> u32 {
-    // SAFETY: as above; the context is valid while the program runs.
+    // SAFETY: as above.
     match unsafe { (destination.as_ref(), source.as_ref(), hop.as_mut()) } {
         (Some(destination), Some(source), Some(hop)) => {
+            // SAFETY: the context is valid while the program runs.
             let ifindex = unsafe { (*skb).ifindex };
             u32::from(fib_lookup(
                 skb.cast(),

@@ -107,7 +107,7 @@ unsafe fn load_word(place: *const u8) -> u32 {
     let word: u64;
     // SAFETY: the caller's promise.
     unsafe {
-        asm!("{0} = *(u32 *)({1} + 0)", out(reg) word, in(reg) place, options(nostack, pure, readonly))
+        asm!("{0} = *(u32 *)({1} + 0)", out(reg) word, in(reg) place, options(nostack, pure, readonly));
     };
     word as u32
 }
@@ -120,7 +120,7 @@ unsafe fn load_word(place: *const u8) -> u32 {
 unsafe fn store_word(place: *mut u8, word: u32) {
     // SAFETY: the caller's promise.
     unsafe {
-        asm!("*(u32 *)({0} + 0) = {1}", in(reg) place, in(reg) u64::from(word), options(nostack))
+        asm!("*(u32 *)({0} + 0) = {1}", in(reg) place, in(reg) u64::from(word), options(nostack));
     };
 }
 
