@@ -129,7 +129,7 @@ impl Side {
                         // Not connected, so that a neighbour that does not listen yet is no error.
                         &format!("UDP4-DATAGRAM:{other}:5555,bind={below}:5555"),
                     ])?);
-                    wait_until("the tun device", Duration::from_secs(10), || {
+                    wait_until("the tun device", Duration::from_secs(60), || {
                         host.ifindex(&name).is_ok()
                     })?;
                     host.set_mtu(&name, 1400)?;
@@ -298,9 +298,9 @@ fn try_kind(kind: Kind) -> Outcome {
     );
     let director = Director::start(&host, &settings, &services())?;
     let (patience, bytes) = if in_guest() {
-        (Duration::from_secs(20), 256 << 10)
+        (Duration::from_secs(60), 256 << 10)
     } else {
-        (Duration::from_secs(2), 4 << 20)
+        (Duration::from_secs(20), 4 << 20)
     };
     for (family, last, method) in ways() {
         let context = format!("{kind:?} {family:?} {method}");

@@ -10,7 +10,7 @@ use rvs_lab::{
     Bulk, EchoConnection, Family, Host, Offload, TcpEcho, Topology, UdpEcho, Vip, wait_until,
 };
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Removed services are forgotten after two rounds of the daemon, which take long where the processor is emulated.
 const ROUNDS: Duration = Duration::from_secs(60);
 

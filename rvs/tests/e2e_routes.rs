@@ -12,7 +12,9 @@ use common::{Cluster, Forward, Outcome};
 use rvs_config::Method;
 use rvs_lab::{Capture, Direction, Family, Frame, Load, Nginx, NginxOptions, Topology, Vip};
 
-const SHORT: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// For frames that may still be under way when their connection's last byte was read. Those of the answer itself were seen.
+const REST: Duration = Duration::from_millis(100);
 
 fn nat(family: Family) -> Forward {
     Forward {
@@ -51,29 +53,34 @@ fn coming_from(frames: &[Frame], address: IpAddr) -> usize {
 /// they take it, or that of the server's packets.
 #[test]
 fn snat_reroute_decides_by_whose_routes_replies_leave() -> Outcome {
+    let services: String = Family::ALL
+        .into_iter()
+        .map(|family| nat(family).service("tcp", 80, 1))
+        .collect();
+    let cluster = Cluster::with_real_servers(1, "snat_reroute = true", &services)?;
+    let net = &cluster.net;
+    let router = cluster.another_host("router")?;
+    router.sysctl("net.ipv4.ip_forward", "1")?;
+    router.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+    for (family, own, all) in [
+        (Family::V4, "10.0.0.3", "0.0.0.0/0"),
+        (Family::V6, "2001:db8::3", "::/0"),
+    ] {
+        let vip = nat(family).vip.address(family).to_string();
+        let client = Topology::client_address(family);
+        let length = if client.is_ipv4() { 24 } else { 64 };
+        router.add_address("eth0", &format!("{own}/{length}"))?;
+        net.director
+            .route(&["add", all, "via", own, "dev", "eth0", "table", "50"])?;
+        net.director.rule(&["add", "from", &vip, "lookup", "50"])?;
+        net.director.ping(own.parse()?)?;
+    }
     for reroute in [true, false] {
-        let services: String = Family::ALL
-            .into_iter()
-            .map(|family| nat(family).service("tcp", 80, 1))
-            .collect();
-        let settings = format!("snat_reroute = {reroute}");
-        let cluster = Cluster::with_real_servers(1, &settings, &services)?;
-        let net = &cluster.net;
-        let router = cluster.another_host("router")?;
-        router.sysctl("net.ipv4.ip_forward", "1")?;
-        router.sysctl("net.ipv6.conf.all.forwarding", "1")?;
-        for (family, own, all) in [
-            (Family::V4, "10.0.0.3", "0.0.0.0/0"),
-            (Family::V6, "2001:db8::3", "::/0"),
-        ] {
-            let vip = nat(family).vip.address(family).to_string();
-            let client = Topology::client_address(family);
-            let length = if client.is_ipv4() { 24 } else { 64 };
-            router.add_address("eth0", &format!("{own}/{length}"))?;
-            net.director
-                .route(&["add", all, "via", own, "dev", "eth0", "table", "50"])?;
-            net.director.rule(&["add", "from", &vip, "lookup", "50"])?;
-            net.director.ping(own.parse()?)?;
+        if !reroute {
+            // By its configuration, as before.
+            let settings = "snat_reroute = false";
+            cluster.director.configure(settings, &services)?;
+            cluster.director.rvs("reload")?;
         }
         for family in Family::ALL {
             let forward = nat(family);
@@ -82,7 +89,7 @@ fn snat_reroute_decides_by_whose_routes_replies_leave() -> Outcome {
             net.client
                 .get_many(forward.at(80), 20, 1)?
                 .expect_none_failed()?;
-            let seen = coming_from(&capture.collect(SHORT)?, vip);
+            let seen = coming_from(&capture.collect(REST)?, vip);
             if reroute {
                 assert!(seen >= 20 * 3, "{family:?}: {seen} replies by the router");
             } else {
@@ -123,7 +130,7 @@ fn replies_of_a_server_on_the_director_keep_their_hop_limit() -> Outcome {
             let at = nat(family).at(port);
             let mut capture = Capture::start(&net.client, "eth0")?;
             assert_eq!(net.client.get(at, "/id")?.trim(), name);
-            let frames = capture.collect(SHORT)?;
+            let frames = capture.collect(REST)?;
             let limits: Vec<u8> = frames
                 .iter()
                 .filter(|frame| frame.direction == Direction::In)
@@ -175,7 +182,7 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
     assert_eq!(status["adoption"]["refused"], 0, "{status}");
     assert_eq!(servers()?, before, "after the upgrade");
     for load in loads {
-        load.wait_for_more(20, Duration::from_secs(20))?;
+        load.wait_for_more(20, PATIENCE)?;
         let report = load.stop();
         report.expect_none_failed()?;
         assert_eq!(
@@ -297,7 +304,7 @@ fn client_address(family: Family, number: u8) -> IpAddr {
 /// Which server answers.
 fn ask(stream: &mut std::net::TcpStream) -> Outcome<String> {
     use std::io::{Read as _, Write as _};
-    stream.set_read_timeout(Some(SHORT * 10))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET /id HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

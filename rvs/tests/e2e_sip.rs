@@ -11,7 +11,7 @@ use common::{Cluster, Forward, Outcome};
 use rvs_config::Method;
 use rvs_lab::{Family, SipServer, Topology, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Every message is scheduled for itself.
 const ONCE: u16 = 5060;
 /// Connections.

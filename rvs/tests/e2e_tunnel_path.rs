@@ -11,7 +11,7 @@ use common::{Cluster, Forward, Outcome};
 use rvs_config::Method;
 use rvs_lab::{Family, Host, Offload, Topology, Vip};
 
-const SHORT: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
 const EMSGSIZE: i32 = 90;
 const NARROW: usize = 1400;
 
@@ -40,14 +40,14 @@ fn narrow(cluster: &Cluster) -> Outcome<Host> {
 /// Sends so many bytes: how many came back.
 fn echo(socket: &UdpSocket, bytes: usize) -> io::Result<usize> {
     let mut buffer = vec![b'x'; 4096];
-    socket.set_read_timeout(Some(SHORT))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     socket.send(&buffer[..bytes])?;
     socket.recv(&mut buffer)
 }
 
 /// The error that comes of sending so many bytes. Until the director has taken to the router, they are answered.
 fn refused(socket: &UdpSocket, bytes: usize) -> Outcome<io::Error> {
-    let until = Instant::now() + 5 * SHORT;
+    let until = Instant::now() + 5 * PATIENCE;
     while Instant::now() < until {
         match echo(socket, bytes) {
             // Only late, or lost.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 const SYSCTLS: [&str; 4] = [
     "net.ipv4.conf.all.arp_ignore",
     "net.ipv4.conf.lo.arp_ignore",
@@ -21,6 +23,15 @@ fn realserver(host: &Host, words: &str) -> Result<Output> {
         .arg("realserver")
         .args(words.split_whitespace())
         .output()?)
+}
+
+/// Undoes on a host what a test that failed left prepared: the record of it is not the lab's.
+struct Undo<'a>(&'a Host);
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        drop(realserver(self.0, "down"));
+    }
 }
 
 /// The same, where success is expected: what it printed.
@@ -51,7 +62,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// The same once the kernel has given the interface its own address, which takes it some moments.
 fn settled(host: &Host) -> Result<String> {
-    rvs_lab::wait_until("a link address of eth0", Duration::from_secs(20), || {
+    rvs_lab::wait_until("a link address of eth0", PATIENCE, || {
         host.run(&["ip", "-o", "-6", "address", "show", "dev", "eth0"])
             .is_ok_and(|text| text.contains("fe80") && !text.contains("tentative"))
     })?;
@@ -89,6 +100,7 @@ fn direct_up_and_down() -> Result {
     let lab = Lab::new()?;
     let net = Topology::with_real_servers(&lab, 1)?;
     let server = &net.real_servers[0];
+    let _undo = Undo(server);
     let before = snapshot(server)?;
     let [v4, v6] = vips();
     // The director holds the address in the topology; here only the real server may answer.
@@ -136,6 +148,7 @@ fn direct_up_and_down() -> Result {
 fn down_leaves_alone_what_others_changed() -> Result {
     let lab = Lab::new()?;
     let host = lab.host("rs")?;
+    let _undo = Undo(&host);
     let [v4, v6] = vips();
     // There before, so not ours.
     host.realserver_vip("10.0.0.99".parse()?)?;
@@ -168,6 +181,7 @@ fn down_leaves_alone_what_others_changed() -> Result {
 fn up_that_fails_leaves_nothing() -> Result {
     let lab = Lab::new()?;
     let host = lab.host("rs")?;
+    let _undo = Undo(&host);
     host.sysctl("net.ipv6.conf.lo.disable_ipv6", "1")?;
     let before = snapshot(&host)?;
     let [v4, v6] = vips();
@@ -183,6 +197,7 @@ fn up_that_fails_leaves_nothing() -> Result {
 fn up_that_fails_keeps_what_was_up() -> Result {
     let lab = Lab::new()?;
     let host = lab.host("rs")?;
+    let _undo = Undo(&host);
     let [v4, v6] = vips();
     let before = snapshot(&host)?;
     success(&host, &format!("up --vip {v4}"))?;
@@ -201,6 +216,7 @@ fn up_that_fails_keeps_what_was_up() -> Result {
 fn what_cannot_be_is_refused() -> Result {
     let lab = Lab::new()?;
     let (host, other) = (lab.host("rs")?, lab.host("other")?);
+    let _undo = Undo(&host);
     lab.link(&host, "eth0", &other, "eth0")?;
     host.add_address("eth0", "10.0.0.21/24")?;
     host.add_address("lo", "10.0.5.1/24")?;
@@ -248,6 +264,7 @@ fn check_names_the_command_that_mends() -> Result {
     let lab = Lab::new()?;
     let net = Topology::with_real_servers(&lab, 1)?;
     let server = &net.real_servers[0];
+    let _undo = Undo(server);
     let output = realserver(server, "check --vip 10.0.0.101 --json")?;
     assert_eq!(output.status.code(), Some(1));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -295,6 +312,7 @@ fn nat_changes_nothing() -> Result {
     let lab = Lab::new()?;
     let net = Topology::with_real_servers(&lab, 1)?;
     let server = &net.real_servers[0];
+    let _undo = Undo(server);
     let before = snapshot(server)?;
     let said = success(server, "up --vip 10.0.0.100 --method nat")?;
     assert!(said.starts_with("ready: nothing to change\n"), "{said}");
@@ -387,6 +405,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 fn tunnels_end_here_while_up() -> Result {
     let lab = Lab::new()?;
     let (near, server) = (lab.host("near")?, lab.host("rs")?);
+    let _undo = Undo(&server);
     lab.link(&near, "eth0", &server, "eth0")?;
     for (host, number) in [(&near, 1), (&server, 21)] {
         host.add_address("eth0", &format!("10.0.0.{number}/24"))?;
@@ -406,11 +425,16 @@ fn tunnels_end_here_while_up() -> Result {
             Family::V6 => ["2001:db8::1".parse()?, "2001:db8::21".parse()?],
         };
         let socket = near.udp_socket(Some((from, port).into()), (vip, 9).into())?;
-        // Nothing is waited for only as long as an answer usually takes.
-        let patience = if expected { 10_000 } else { 700 };
-        socket.set_read_timeout(Some(Duration::from_millis(patience)))?;
         let frame = tunnelled(head, [from, to], [from, vip], [port, 9]);
         rvs_lab::inject(&near, "eth0", &frame)?;
+        // The service answers one after the other: what it says to the next one, it says after that.
+        near.udp_exchange(None, (to, 9).into(), "next", PATIENCE)?;
+        let patience = if expected {
+            PATIENCE
+        } else {
+            Duration::from_millis(50)
+        };
+        socket.set_read_timeout(Some(patience))?;
         let mut buffer = [0; 64];
         let answered = socket
             .recv(&mut buffer)

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// How long a request may take.
-pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+pub const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// More than any answer that is kept in memory.
 const MAX_ANSWER_BYTES: u64 = 16 << 20;
@@ -17,7 +17,7 @@ const MAX_ANSWER_BYTES: u64 = 16 << 20;
 impl Host {
     /// What curl gets from a URL; HTTP errors are errors.
     pub fn curl(&self, url: &str) -> Result<String> {
-        self.run(&["curl", "-sS", "-g", "--fail", "--max-time", "10", url])
+        self.run(&["curl", "-sS", "-g", "--fail", "--max-time", "30", url])
     }
 
     /// Gets a path by HTTP/1.0 over a connection of its own; the body, which must come with
@@ -38,7 +38,17 @@ impl Host {
         source: Option<SocketAddr>,
         address: SocketAddr,
     ) -> Result<TcpStream> {
-        self.in_namespace(|| connect(source, address, REQUEST_TIME))?
+        self.connect_within(source, address, REQUEST_TIME)
+    }
+
+    /// Like [`Host::connect_from`], with a limit of one's own.
+    pub fn connect_within(
+        &self,
+        source: Option<SocketAddr>,
+        address: SocketAddr,
+        timeout: Duration,
+    ) -> Result<TcpStream> {
+        self.in_namespace(|| connect(source, address, timeout))?
             .at(self.name(), || match source {
                 Some(source) => format!("cannot connect from {source} to {address}"),
                 None => format!("cannot connect to {address}"),

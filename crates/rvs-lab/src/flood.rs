@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long the sender sleeps when it is ahead of its rate.
 const NAP: Duration = Duration::from_micros(200);
+/// The time that it may be late and make up for: queues on the way take no more than its frames at once.
+const LATENESS: Duration = Duration::from_millis(4);
 const TCP: u8 = 6;
 
 /// TCP's SYN.
@@ -37,7 +39,8 @@ struct Shared {
 }
 
 impl Flood {
-    /// Sends `frame(0)`, `frame(1)`, ... out of an interface until it says `None`, at most `rate` in a second.
+    /// Sends `frame(0)`, `frame(1)`, ... out of an interface until it says `None`, at most `rate` in a second. On a machine
+    /// that is busy it sends fewer, and does not make up for them.
     pub fn start(
         host: &Host,
         ifname: &str,
@@ -100,19 +103,23 @@ fn pour(
     shared: &Shared,
     mut frame: impl FnMut(u64) -> Option<Vec<u8>>,
 ) -> Result<()> {
-    let start = Instant::now();
+    let interval = Duration::from_secs(1) / rate.max(1);
+    let mut due = Instant::now();
     let mut number = 0;
     while !shared.stopped.load(Ordering::SeqCst) {
-        if number as f64 >= start.elapsed().as_secs_f64() * f64::from(rate) {
+        let now = Instant::now();
+        if now < due {
             std::thread::sleep(NAP);
             continue;
         }
+        due = due.max(now.checked_sub(LATENESS).unwrap_or(now));
         let Some(bytes) = frame(number) else {
             break;
         };
         match send(socket.as_raw_fd(), &bytes, MsgFlags::empty()) {
             Ok(_) => {
                 number += 1;
+                due += interval;
                 shared.sent.store(number, Ordering::SeqCst);
             }
             // The interface's queue is full: its own time will come.

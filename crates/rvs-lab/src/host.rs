@@ -244,9 +244,9 @@ impl Host {
             .at(self.name(), || format!("no interface {ifname}"))
     }
 
-    /// Pings an address once (`ping -c 1 -W 2`).
+    /// Pings an address once (`ping -c 1`), and waits for an answer or an error.
     pub fn ping(&self, address: IpAddr) -> Result<()> {
-        self.run(&["ping", "-n", "-c", "1", "-W", "2", &address.to_string()])
+        self.run(&["ping", "-n", "-c", "1", "-W", "20", &address.to_string()])
             .map(drop)
     }
 

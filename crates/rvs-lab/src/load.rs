@@ -62,13 +62,27 @@ struct Shared {
     stopped: AtomicBool,
     started: AtomicU64,
     limit: u64,
+    /// From one request of a worker to its next.
+    interval: Duration,
     report: Mutex<LoadReport>,
 }
 
 impl Load {
     /// Starts requests from a host to an address; there are no more than `concurrency` at a time.
     pub fn start(client: &Host, address: SocketAddr, concurrency: usize) -> Result<Self> {
-        Self::start_limited(client, address, concurrency, u64::MAX)
+        Self::start_limited(client, address, concurrency, u64::MAX, Duration::ZERO)
+    }
+
+    /// Like [`Load::start`], at most `rate` requests in a second.
+    pub fn start_paced(
+        client: &Host,
+        address: SocketAddr,
+        concurrency: usize,
+        rate: u32,
+    ) -> Result<Self> {
+        let workers = u32::try_from(concurrency.max(1)).unwrap_or(u32::MAX);
+        let interval = Duration::from_secs(1) * workers / rate.max(1);
+        Self::start_limited(client, address, concurrency, u64::MAX, interval)
     }
 
     fn start_limited(
@@ -76,12 +90,14 @@ impl Load {
         address: SocketAddr,
         concurrency: usize,
         limit: u64,
+        interval: Duration,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             address,
             stopped: AtomicBool::new(false),
             started: AtomicU64::new(0),
             limit,
+            interval,
             report: Mutex::default(),
         });
         let mut load = Self {
@@ -159,7 +175,7 @@ impl Host {
         requests: u64,
         concurrency: usize,
     ) -> Result<LoadReport> {
-        let mut load = Load::start_limited(self, address, concurrency, requests)?;
+        let mut load = Load::start_limited(self, address, concurrency, requests, Duration::ZERO)?;
         load.join();
         Ok(load.so_far())
     }
@@ -189,5 +205,6 @@ fn work(shared: &Shared) {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
+        std::thread::sleep(shared.interval.saturating_sub(start.elapsed()));
     }
 }

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const START_TIME: Duration = Duration::from_secs(10);
+const START_TIME: Duration = Duration::from_secs(60);
 
 /// What an nginx listens on and serves.
 #[derive(Debug, Clone)]

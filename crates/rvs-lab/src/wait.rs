@@ -10,16 +10,25 @@ pub fn processor_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-const STEP: Duration = Duration::from_millis(10);
+const LEAST_STEP: Duration = Duration::from_millis(5);
+const MOST_STEP: Duration = Duration::from_millis(200);
 
 /// Tries the condition until it holds; an error naming `what` when the time is over.
+///
+/// Between two tries it sleeps for at least twice as long as a try took: a condition that runs a program leaves the
+/// processors to what it waits for.
 pub fn wait_until(
     what: &str,
     timeout: Duration,
     mut condition: impl FnMut() -> bool,
 ) -> Result<()> {
     let start = Instant::now();
-    while !condition() {
+    loop {
+        let try_start = Instant::now();
+        if condition() {
+            return Ok(());
+        }
+        let step = (2 * try_start.elapsed()).clamp(LEAST_STEP, MOST_STEP);
         if start.elapsed() >= timeout {
             return Err(LabError::Timeout {
                 what: what.to_owned(),
@@ -27,7 +36,6 @@ pub fn wait_until(
                 detail: String::new(),
             });
         }
-        std::thread::sleep(STEP);
+        std::thread::sleep(step);
     }
-    Ok(())
 }

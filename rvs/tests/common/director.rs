@@ -16,6 +16,8 @@ use super::{Outcome, in_guest};
 pub(crate) const RVS: &str = env!("CARGO_BIN_EXE_rvs");
 
 const BPFFS: &str = "/sys/fs/bpf";
+/// For a daemon that was told to end.
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// `rvs run` on a host, with a configuration, a socket and an instance of its own. When this is dropped, nothing of it
 /// is left in the kernel.
@@ -82,7 +84,7 @@ impl Director {
         let mut child = self.spawn()?;
         // `ready` is the last word of a start, and the API answers by then.
         let log = child.log().to_owned();
-        let limit = Duration::from_secs(if in_guest() { 120 } else { 60 });
+        let limit = Duration::from_secs(if in_guest() { 240 } else { 120 });
         child.wait_ready("ready", limit, || {
             fs::read_to_string(&log).is_ok_and(|log| log.lines().any(|l| l.ends_with(" ready")))
         })?;
@@ -115,7 +117,7 @@ impl Director {
     /// The daemon is asked to end (SIGTERM), and does.
     pub(crate) fn terminate(&mut self) -> Outcome {
         if let Some(mut child) = self.child.take() {
-            let status = child.terminate(Duration::from_secs(20))?;
+            let status = child.terminate(END_LIMIT)?;
             assert!(status.success(), "{status}: {}", child.output());
         }
         Ok(())
@@ -224,14 +226,14 @@ impl Director {
         // Stops the forwarding as a person would; what remains goes by hand.
         let asked = self.child.is_some() && self.command(&["stop", "--stop-forwarding"]).is_ok();
         if let Some(mut child) = self.child.take() {
-            if !asked || child.wait(Duration::from_secs(10)).is_err() {
+            if !asked || child.wait(END_LIMIT).is_err() {
                 let _ = child.kill();
             }
             // Captured, and shown only for a test that failed.
             println!("{}: {}", self.instance, child.output());
         }
         let pins = self.pins();
-        let _ = wait_until("pins removed", Duration::from_secs(1), || {
+        let _ = wait_until("pins removed", Duration::from_secs(10), || {
             !pins.exists() || fs::remove_dir_all(&pins).is_ok()
         });
     }
@@ -239,8 +241,8 @@ impl Director {
 
 impl Drop for Director {
     fn drop(&mut self) {
+        // As the log: a test that fails by an error does not panic.
         if self.child.is_some()
-            && std::thread::panicking()
             && let Ok(counters) = self.counters()
         {
             println!("{}: {counters:?}", self.instance);
