@@ -36,11 +36,12 @@ impl Vsftpd {
                 fs::write(root.join(name), bytes)?;
                 fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o644))?;
             }
+            // The user of its package is not there where it was only unpacked; vsftpd wants one whose home exists.
             fs::write(
                 &file,
                 format!(
                     "listen=NO\nlisten_ipv6=YES\nlisten_port=21\nbackground=NO\nanonymous_enable=YES\n\
-                     no_anon_password=YES\nftp_username=nobody\nlocal_enable=NO\nanon_root={}\nsecure_chroot_dir={}\n\
+                     no_anon_password=YES\nftp_username=daemon\nlocal_enable=NO\nanon_root={}\nsecure_chroot_dir={}\n\
                      connect_from_port_20=YES\nxferlog_enable=NO\nisolate_network=NO\nseccomp_sandbox=NO\n\
                      tcp_wrappers=NO\n",
                     root.display(),
