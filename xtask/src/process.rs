@@ -36,9 +36,10 @@ pub(crate) fn is_root() -> bool {
     effective_uid(&status) == Some(0)
 }
 
-/// The command as one could type it.
+/// The command as one could type it, but for PATH, which is long and only says where the cache is.
 pub(crate) fn shown(command: &Command) -> String {
-    let set = command.get_envs().filter_map(|(name, value)| {
+    let set = command.get_envs().filter(|(name, _)| *name != "PATH");
+    let set = set.filter_map(|(name, value)| {
         value.map(|value| format!("{}={}", name.display(), quoted(value)))
     });
     let words = std::iter::once(command.get_program())
