@@ -203,10 +203,14 @@ fn recorded(
             made_with.kernel, made_with.ipvsadm
         );
     }
-    if directors == Directors::Fresh {
+    match directors {
         // The longest first, so that the last players end at about the same time.
-        let seconds = |one: &&Scenario| records.of(one).map_or(0, |recording| recording.seconds);
-        chosen.sort_by_key(|one| std::cmp::Reverse(seconds(one)));
+        Directors::Fresh => chosen.sort_by_key(|one| {
+            let seconds = records.of(one).map_or(0, |recording| recording.seconds);
+            std::cmp::Reverse(seconds)
+        }),
+        // Other marks, and another device, need another director.
+        Directors::Reused => chosen.sort_by_key(|one| (one.marks, one.plays == Plays::InGuest)),
     }
     let players = args.players(Which::Rvs, directors);
     let outcomes = played(&players, &chosen, |receiver| {

@@ -18,7 +18,7 @@ use crate::wire::Wire;
 
 /// Lines of the daemon's log that belong to a failure.
 const LOG_LINES: usize = 12;
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_secs(600);
 const CLEAR_LIMIT: Duration = Duration::from_secs(12);
 /// Defences are looked at once a second.
 const DEFENCES_TIME: Duration = Duration::from_millis(1500);
