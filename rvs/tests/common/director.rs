@@ -84,7 +84,7 @@ impl Director {
         let mut child = self.spawn()?;
         // `ready` is the last word of a start, and the API answers by then.
         let log = child.log().to_owned();
-        let limit = Duration::from_secs(if in_guest() { 240 } else { 120 });
+        let limit = Duration::from_secs(if in_guest() { 600 } else { 120 });
         child.wait_ready("ready", limit, || {
             fs::read_to_string(&log).is_ok_and(|log| log.lines().any(|l| l.ends_with(" ready")))
         })?;
