@@ -379,10 +379,12 @@ fn ports_are_used_again_over_upgrades() -> Outcome {
 
 /// By every way a connection that stays open, and short ones one after the other.
 fn traffic(client: &Host) -> Outcome<(Vec<EchoConnection>, Vec<Load>)> {
+    /// Requests in a second, by each way: the daemon's starts need the processors too.
+    const RATE: u32 = 100;
     let (mut open, mut loads) = (Vec::new(), Vec::new());
     for forward in Forward::all() {
         open.push(EchoConnection::open(client, forward.at(7))?);
-        loads.push(Load::start(client, forward.at(80), 1)?);
+        loads.push(Load::start_paced(client, forward.at(80), 1, RATE)?);
     }
     Ok((open, loads))
 }

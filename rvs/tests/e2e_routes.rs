@@ -173,7 +173,7 @@ fn templates_outlive_an_upgrade_under_traffic() -> Outcome {
     }
     let mut loads = Vec::new();
     for family in Family::ALL {
-        loads.push(Load::start(&client, nat(family).at(80), 2)?);
+        loads.push(Load::start_paced(&client, nat(family).at(80), 2, 400)?);
     }
     let director = &mut cluster.director;
     director.upgrade("512Ki", &services)?;
