@@ -30,11 +30,19 @@ impl Pair {
             host.add_address("eth0", &format!("10.0.0.{number}/24"))?;
             host.add_address("eth0", &format!("2001:db8::{number}/64"))?;
         }
-        Ok(Self {
+        let pair = Self {
             near,
             far,
             _lab: lab,
-        })
+        };
+        // The kernel makes the local route of an IPv6 address in a work queue, after `ip address add` has returned.
+        let start = Instant::now();
+        while !pair.hop("2001:db8::1")?.is_ok_and(|hop| hop.local) {
+            if start.elapsed() > PATIENCE {
+                return Err("no local route of 2001:db8::1".into());
+            }
+        }
+        Ok(pair)
     }
 
     /// Destination and source of frames from near to far.
