@@ -203,6 +203,9 @@ fn recorded(
             made_with.kernel, made_with.ipvsadm
         );
     }
+    if args.place == Some(Place::Guest) {
+        note_other_versions(&records, &MadeWith::here()?);
+    }
     match directors {
         // The longest first, so that the last players end at about the same time.
         Directors::Fresh => chosen.sort_by_key(|one| {
@@ -323,14 +326,7 @@ fn beside(args: &Args, directory: &Path, all: &[Scenario], chosen: &[&Scenario])
     let start = Instant::now();
     let made_with = MadeWith::here()?;
     let records = Records::read(&directory.join(made_with.series()))?;
-    for other in records.made_with() {
-        if *other != made_with {
-            println!(
-                "note: recorded with Linux {}, {}; this is Linux {}, {}",
-                other.kernel, other.ipvsadm, made_with.kernel, made_with.ipvsadm
-            );
-        }
-    }
+    note_other_versions(&records, &made_with);
     let players = [Which::Kernel, Which::Rvs].map(|which| Players {
         jobs: 1,
         ..args.players(which, Directors::Reused)
