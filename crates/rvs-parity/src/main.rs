@@ -322,6 +322,18 @@ fn stale<'a>(
         .collect()
 }
 
+/// Another patch level of the kernel should do the same. Whether it does, playing both sides shows.
+fn note_other_versions(records: &Records, here: &MadeWith) {
+    for other in records.made_with() {
+        if other != here {
+            println!(
+                "note: recorded with Linux {}, {}; this is Linux {}, {}",
+                other.kernel, other.ipvsadm, here.kernel, here.ipvsadm
+            );
+        }
+    }
+}
+
 fn beside(args: &Args, directory: &Path, all: &[Scenario], chosen: &[&Scenario]) -> Result<bool> {
     let start = Instant::now();
     let made_with = MadeWith::here()?;
