@@ -86,6 +86,8 @@ const WAYS: &[&[End]] = &[
         S(ABORT),
         C(INIT),
     ],
+    // Both ends begin.
+    &[C(INIT), S(INIT_ACK), C(COOKIE_ECHO), C(COOKIE_ACK)],
 ];
 
 fn chunk(kind: u8) -> (u8, &'static [u8]) {
