@@ -467,7 +467,7 @@ fn an_instance_belongs_to_one_director() -> Outcome {
             ),
         )?;
         let file = file.to_string_lossy().into_owned();
-        let said = fails(host, &["timeout", "5", RVS, "run", "--config", &file])?;
+        let said = fails(host, &["timeout", "60", RVS, "run", "--config", &file])?;
         assert!(said.contains(instance), "{said}");
         assert_eq!(saved()?, before);
         one.net

@@ -20,7 +20,7 @@ use rvs_lab::{Family, Host, Lab, Topology, Vip, Vsftpd};
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 const BULK: usize = 3 << 20;
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Real servers with vsftpd, and a data plane in front of them, by NAT.
 struct Site {
