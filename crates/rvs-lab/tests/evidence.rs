@@ -60,7 +60,7 @@ fn run_inner(test: &str, variables: &[(&str, &str)]) -> Result<Left> {
 }
 
 fn tcpdump(file: &Path) -> Result<String> {
-    let output = Command::new("tcpdump")
+    let output = Command::new(rvs_lab::require_program("tcpdump")?)
         .args(["-n", "-v", "-r"])
         .arg(file)
         .output()?;
