@@ -87,13 +87,7 @@ const WAYS: &[&[End]] = &[
         C(INIT),
     ],
     // Both ends begin.
-    &[
-        C(INIT),
-        S(INIT),
-        C(INIT_ACK),
-        S(COOKIE_ECHO),
-        C(COOKIE_ACK),
-    ],
+    &[C(INIT), S(INIT), C(INIT_ACK), S(COOKIE_ECHO), C(COOKIE_ACK)],
 ];
 
 fn chunk(kind: u8) -> (u8, &'static [u8]) {
