@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use common::{Cluster, Forward, Outcome, fragments};
-use rvs_lab::{Host, inject};
+use rvs_lab::{Host, inject_all};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What the network's links take less a tunnel's header.
@@ -50,9 +50,8 @@ fn fragments_in_disorder_arrive() -> Outcome {
             7000 + number as u16,
         )?;
         frames.reverse();
-        for frame in &frames {
-            inject(client, "eth0", frame)?;
-        }
+        // The daemon keeps them for a second.
+        inject_all(client, "eth0", &frames)?;
         if let Err(error) = expect(&socket, PAYLOAD, way) {
             let moved: Vec<_> = director
                 .counters()?
@@ -84,9 +83,7 @@ fn fragments_without_their_first_are_dropped() -> Outcome {
             PART,
             8000 + number as u16,
         )?;
-        for frame in frames.iter().skip(1) {
-            inject(client, "eth0", frame)?;
-        }
+        inject_all(client, "eth0", &frames[1..])?;
         lost += frames.len() as u64 - 1;
     }
     // Each way's fragments wait for their own time; all of them are counted in the end, and none twice.

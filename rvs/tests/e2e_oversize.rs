@@ -106,9 +106,7 @@ fn what_waited_may_still_be_too_long() -> Outcome {
     client.ping(way.at(53).ip())?;
     let mut frames = common::fragments(client, &socket, way, &payload(4000), 1480, 77)?;
     frames.reverse();
-    for frame in &frames {
-        rvs_lab::inject(client, "eth0", frame)?;
-    }
+    rvs_lab::inject_all(client, "eth0", &frames)?;
     expect(&socket, 4000)?;
     assert!(cluster.director.counter("fragment_detour")? >= 1);
     assert!(cluster.director.counter("cut_detour")? >= 2);

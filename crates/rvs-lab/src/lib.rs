@@ -61,7 +61,7 @@ pub use leftovers::{KeptLabs, Leftover, Traces};
 pub use link::{Link, Offload, Switch};
 pub use load::{Load, LoadReport};
 pub use nginx::{Nginx, NginxOptions};
-pub use packet::{Capture, Direction, Frame, inject};
+pub use packet::{Capture, Direction, Frame, inject, inject_all};
 pub use pattern::pattern_sha256;
 pub use program::{require_program, require_root, search_path, unpacked_programs};
 pub use sctp::{SctpConnection, SctpEcho};
