@@ -221,7 +221,7 @@ fn plan(packages: &[&str]) -> Result<Vec<String>> {
     Ok(plan)
 }
 
-/// Reads `apt-get -s install`: "Inst PACKAGE [OLD] (VERSION ARCHIVE [ARCHITECTURE])".
+/// Reads `apt-get -s install`: `Inst PACKAGE [OLD] (VERSION ARCHIVE [ARCHITECTURE])`.
 fn planned(simulation: &str) -> Vec<String> {
     let of_line = |line: &str| {
         let (package, rest) = line.strip_prefix("Inst ")?.split_once(' ')?;
