@@ -303,7 +303,7 @@ fn secure_tcp_believes_no_client_alone() -> Outcome {
     net.director
         .neighbour("eth1", SILENT.parse()?, net.real_servers[0].mac("eth1")?)?;
     let mut first = 0;
-    // What is believed stays: it comes after what shall go.
+    // Connections that are believed stay, so the mode that believes none comes first.
     for (mode, believes) in [(3, false), (0, true), (1, true), (2, true)] {
         scene.director().rvs(&format!("knobs secure_tcp={mode}"))?;
         wait_until("secure_tcp as the mode says", SOON, || {
@@ -369,7 +369,7 @@ fn a_connection_flood_is_thinned_out() -> Outcome {
         scenes.push((mode, scene, listener, open));
     }
     for (mode, scene, _, open) in &mut scenes {
-        // Who found no room tries again after a second, and after three.
+        // A client that found no free slot tries again after a second, and after three.
         wait_until("a full table", SOON, || {
             scene.used().is_ok_and(|used| used >= FULL)
         })?;

@@ -1,6 +1,6 @@
 //! Running cargo with its progress shown, and an estimate of the end.
 //!
-//! What cargo has finished is told by its messages, what there is to do by its tree of dependencies. A crate counts as
+//! Cargo's messages tell what it has finished, its tree of dependencies what there is to do. A crate counts as
 //! long as it is known to take; between two messages the pace is taken to go on.
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ const HEAVY: &[(&str, u64)] = &[
     ("tokio", 4),
 ];
 
-/// What there is to build.
+/// The crates that there are to build.
 pub(crate) enum Work {
     /// These crates, by the names of their targets; some of them may be there already.
     Crates(BTreeSet<String>),
@@ -167,7 +167,7 @@ impl Pace {
         }
     }
 
-    /// What is done, with what a crate that takes long has probably done.
+    /// The part that is done, with what a crate that takes long has probably done.
     fn done(&self, now: Duration) -> u64 {
         let longest = self.waiting.iter().map(|name| weight(name)).max();
         let longest = longest.unwrap_or(self.unnamed.min(1) * EACH);

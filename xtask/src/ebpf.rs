@@ -44,7 +44,7 @@ pub(crate) fn build_script(binary: &str, object: &str) {
     }
 }
 
-/// What compiles the kernel side.
+/// The compiler of the kernel side.
 pub(crate) enum Compiler {
     /// Debian's `rustc-web`, at this path.
     Debian(PathBuf),

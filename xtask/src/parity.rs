@@ -131,7 +131,7 @@ pub(crate) fn beside() -> Result<Command> {
     Ok(command)
 }
 
-/// What a guest runs to play the scenarios that represent their files to RVS.
+/// The command for a guest that plays the scenarios that represent their files to RVS.
 pub(crate) fn guest_command() -> Command {
     let mut command = Command::new(executable());
     command.args(guest_words());

@@ -184,7 +184,7 @@ fn unpack(bundle: Bundle) -> Result<String> {
     ))
 }
 
-/// What is lacking, by kinds.
+/// The things that are lacking, by kinds.
 fn summary(lacks: &[Lack]) -> String {
     let count = |bundle: Bundle| {
         let of_bundle =

@@ -290,7 +290,7 @@ fn scenario_times(times: &mut Times) -> Result<()> {
     Ok(())
 }
 
-/// What a command's failure means that tells of no failed test.
+/// The meaning of a command's failure that tells of no failed test.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fault {
     /// A failure like another.

@@ -1,4 +1,4 @@
-//! What a lab leaves for the person who looks at a test that failed: the traffic of its namespaces and its logs.
+//! Evidence of a lab for a person who examines a failed test: the traffic of its namespaces and its logs.
 //!
 //! A lab does not know how its test ended, since most return an error instead of panicking. So every lab writes its evidence
 //! when it is dropped, if [`EVIDENCE_VARIABLE`] names a directory, and whoever started the test removes what is not needed.
@@ -27,7 +27,7 @@ const CONTENTS: &str = "contents.txt";
 /// The labs of this process that may still have evidence.
 static LABS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
-/// Where a lab shall leave its evidence, if anywhere.
+/// The directory for a lab's evidence, if there is one.
 pub(crate) fn directory(prefix: &str) -> Option<PathBuf> {
     let parent = std::env::var_os(EVIDENCE_VARIABLE)?;
     Some(Path::new(&parent).join(prefix.trim_end_matches('-')))

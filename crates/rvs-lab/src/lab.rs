@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     namespaces: Mutex<Vec<String>>,
     links: Mutex<Vec<Link>>,
     files: AtomicU32,
-    /// Where evidence is left, if anywhere, and the traffic for it.
+    /// The directory for evidence, if there is one, and the traffic to write there.
     evidence: Option<PathBuf>,
     taps: Mutex<Vec<Tap>>,
 }

@@ -1,4 +1,4 @@
-//! What processes left behind that could not clear up, since they were killed: found by the process id in every name, and
+//! Leftovers of processes that were killed and so could not clear up: found by the process id in every name, and
 //! removed. Nothing of a process that lives is touched, so that this may run while tests run.
 //!
 //! A process id is used again some day. So a lab's directory says in [`OWNER_FILE`] when its process began.
@@ -119,7 +119,7 @@ impl Leftover {
     }
 }
 
-/// What [`OWNER_FILE`] says of this process.
+/// The content of [`OWNER_FILE`] for this process.
 pub(crate) fn own_mark() -> String {
     beginning(std::process::id()).unwrap_or_default()
 }
@@ -131,7 +131,7 @@ struct LabDirectory {
     owner: u32,
     /// When its process began, if it says so.
     mark: Option<String>,
-    /// What its namespaces' names start with, if it was kept on purpose.
+    /// The prefix of its namespaces' names, if it was kept on purpose.
     kept: Option<String>,
 }
 

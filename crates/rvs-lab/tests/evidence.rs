@@ -1,4 +1,4 @@
-//! What is left of a lab for the person who looks at a failure. Each test here runs itself once more, as the process that
+//! The evidence that a lab leaves of a failure. Each test here runs itself once more, as the process that
 //! leaves evidence: the variables that ask for it are those of a whole process.
 
 use rvs_lab::{Flood, Host, KeptLabs, Lab, Leftover, Traces};
@@ -22,7 +22,7 @@ fn pair(lab: &Lab) -> Result<(Host, Host)> {
     Ok((one, other))
 }
 
-/// What an inner process left.
+/// The files that an inner process left.
 struct Left {
     _parent: tempfile::TempDir,
     directory: PathBuf,

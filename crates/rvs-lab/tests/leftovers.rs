@@ -1,4 +1,4 @@
-//! What a process that was killed left behind is found and removed, and nothing else.
+//! Leftovers of a killed process are found and removed, and nothing else is.
 
 use rvs_lab::{KeptLabs, Lab, Leftover, Traces, wait_until};
 use std::fs;
@@ -12,7 +12,7 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const INNER: &str = "RVS_LAB_TEST_INNER";
 const TIME: Duration = Duration::from_secs(30);
 
-/// What a process left behind, or would have if it were no more.
+/// The things of a process that count as leftovers once it has ended.
 fn left_by(owner: u32, traces: Traces<'_>, kept_labs: KeptLabs) -> Vec<Leftover> {
     let all = Leftover::find(traces, kept_labs);
     all.into_iter()
@@ -52,7 +52,7 @@ fn what_a_killed_process_left_is_removed() -> Result {
     })?;
     let directory = directory().ok_or("no directory")?;
 
-    // What the programs of that lab left elsewhere.
+    // Traces of that lab's programs in other places.
     let elsewhere = tempfile::Builder::new().prefix("rvs-lab-test").tempdir()?;
     let [by_owner, of_another, by_namespace, of_no_lab] = [
         format!("test-{pid}-3"),

@@ -33,7 +33,7 @@ pub(crate) trait Director {
     /// Its ipvsadm, still without words.
     fn ipvsadm(&self) -> Command;
 
-    /// What its process said last; nothing where it has none.
+    /// The last lines of its process's log; empty where it has none.
     fn log(&self) -> String;
 }
 

@@ -60,7 +60,7 @@ struct Args {
     json: Option<PathBuf>,
 }
 
-/// Where RVS is played.
+/// The place in which RVS is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Place {
     Host,
@@ -293,7 +293,7 @@ fn record(
     Ok(true)
 }
 
-/// What the kernel shows now and the recording does not, a text for each scenario.
+/// Differences between the kernel now and the recording, a text for each scenario that has some.
 fn stale<'a>(
     records: &Records,
     kernel: impl Iterator<Item = (&'a Scenario, &'a Recording)>,

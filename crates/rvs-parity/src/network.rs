@@ -36,7 +36,7 @@ pub(crate) struct Network {
     world: String,
 }
 
-/// What the director's interface to its clients is.
+/// The director's interface to its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstLink {
     /// The end of a link.

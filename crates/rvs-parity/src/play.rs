@@ -24,13 +24,13 @@ pub(crate) enum Which {
     Rvs,
 }
 
-/// What a scenario gave when it was played.
+/// The result of playing a scenario.
 #[derive(Debug)]
 pub(crate) struct Played {
     pub(crate) notes: Vec<Note>,
     pub(crate) identity: String,
     pub(crate) took: Duration,
-    /// What the director said last.
+    /// The last lines of the director's log.
     pub(crate) log: String,
 }
 

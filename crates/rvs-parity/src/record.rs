@@ -43,7 +43,7 @@ pub(crate) struct Recording {
     pub(crate) notes: Vec<Note>,
 }
 
-/// What a recording was made with.
+/// The versions with which a recording was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MadeWith {
     /// The kernel's release and version.

@@ -22,7 +22,7 @@ pub(crate) struct Outcome {
     pub(crate) unused: Vec<&'static str>,
     /// The time that RVS's side took.
     pub(crate) milliseconds: u64,
-    /// What RVS's daemon said last, where something differs.
+    /// The last lines of RVS's log, where something differs.
     pub(crate) log: String,
 }
 
@@ -37,14 +37,14 @@ pub(crate) enum Verdict {
     Differs,
     /// An explanation is out of date.
     Stale,
-    /// What was played is not what was recorded.
+    /// The scenario is not the one that was recorded.
     Changed,
     /// There is no recording.
     NotRecorded,
 }
 
 impl Outcome {
-    /// What RVS showed just now, beside what the kernel's IPVS showed when it was recorded.
+    /// Compares what RVS showed with what the kernel's IPVS showed when it was recorded.
     pub(crate) fn new(scenario: &Scenario, kernel: Option<&Recording>, rvs: &Played) -> Self {
         let kernel_notes = kernel.map_or(&[][..], |kernel| &kernel.notes);
         let (differences, unused) = compare(kernel_notes, &rvs.notes, scenario.explained);
@@ -115,7 +115,7 @@ impl Outcome {
         )
     }
 
-    /// What a person needs to fix it.
+    /// Everything that a person needs to fix it.
     pub(crate) fn details(&self) -> String {
         let mut text = String::new();
         if matches!(self.verdict, Verdict::Changed | Verdict::NotRecorded) {

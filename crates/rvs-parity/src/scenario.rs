@@ -17,7 +17,7 @@ pub(crate) struct Scenario {
     pub(crate) about: &'static str,
     /// The file of `scenarios/` that it is written in: its recording is in the file of that name.
     pub(crate) file: &'static str,
-    /// Where every run plays it.
+    /// The places in which every run plays it.
     pub(crate) plays: Plays,
     /// Settings to begin with.
     pub(crate) knobs: &'static [Knob],
@@ -29,7 +29,7 @@ pub(crate) struct Scenario {
     pub(crate) explained: &'static [Explained],
 }
 
-/// Where a run of the tests plays a scenario to RVS.
+/// The places in which a run of the tests plays a scenario to RVS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plays {
     /// On the host alone.

@@ -64,7 +64,7 @@ impl<'a> Stage<'a> {
         self.identity.step("detail", &format!("{detail:?}"));
     }
 
-    /// What was noted down, and the identity of what was done.
+    /// The notes, and the identity of what was done.
     pub(crate) fn finish(self) -> (Vec<Note>, Identity) {
         (self.notes, self.identity)
     }

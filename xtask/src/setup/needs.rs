@@ -18,7 +18,7 @@ pub(crate) struct Package {
 /// Packages that are unpacked together, into one directory of the cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bundle {
-    /// What the tests, the demo and the benchmarks run; in PATH for them.
+    /// Programs that the tests, the demo and the benchmarks run; in PATH for them.
     Programs,
     /// The compiler for the eBPF programs; never in PATH, where it would be taken for rustup's.
     Compiler,
@@ -135,7 +135,7 @@ pub(crate) enum Lack {
     Bpffs,
 }
 
-/// Where a program was found.
+/// The place in which a program was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
     /// On the machine itself, whoever installed it.
@@ -146,7 +146,7 @@ pub(crate) enum Place {
 
 /// What was found on a machine.
 pub(crate) trait Machine {
-    /// Where is this program?
+    /// The place of this program.
     fn place(&self, program: &str) -> Option<Place>;
     /// What the eBPF programs could be built with.
     fn toolchain(&self) -> &Toolchain;
@@ -175,7 +175,7 @@ pub(crate) fn request(machine: &impl Machine, bundle: Bundle) -> Vec<&'static st
     };
     let is_wanted = |package: &&Package| match bundle {
         Bundle::Programs => machine.place(package.program) != Some(Place::Machine),
-        // What belongs together has one version.
+        // Packages that belong together have one version.
         Bundle::Compiler => true,
     };
     packages

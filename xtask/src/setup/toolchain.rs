@@ -11,7 +11,7 @@ use super::needs::LINKER_VERSION;
 use crate::ebpf;
 use crate::process::answer;
 
-/// Where Debian's clippy is, if it is installed.
+/// The path of Debian's clippy, if it is installed.
 const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
 
 /// What was found.

@@ -29,7 +29,7 @@ const LIBRARIES: [&str; 4] = [
     "usr/lib",
     "lib",
 ];
-/// What nobody reads there.
+/// Directories that nothing reads there.
 const SURPLUS: [&str; 5] = [
     "usr/share/doc",
     "usr/share/info",
@@ -310,7 +310,7 @@ fn mend_links(tree: &Path, directory: &Path) -> Result<()> {
         } else if kind.is_symlink() {
             let target = fs::read_link(&path)?;
             let installed = Path::new("/").join(directory.strip_prefix(tree)?);
-            let Some(new) = mended(&installed, &target, |path| {
+            let Some(new) = corrected_link(&installed, &target, |path| {
                 tree.join(path).symlink_metadata().is_ok()
             }) else {
                 continue;
@@ -324,7 +324,11 @@ fn mend_links(tree: &Path, directory: &Path) -> Result<()> {
 
 /// The target that a link in `directory` (as installed) needs instead of `target`, if another. `in_tree` tells whether
 /// the tree has a path (without its first slash).
-fn mended(directory: &Path, target: &Path, in_tree: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+fn corrected_link(
+    directory: &Path,
+    target: &Path,
+    in_tree: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
     let installed = normal(&directory.join(target));
     let inside = installed.strip_prefix("/").ok()?;
     match (in_tree(inside), target.is_absolute()) {
@@ -443,16 +447,20 @@ mod tests {
     fn links_lead_into_the_tree_or_to_the_machine() {
         let has =
             |path: &Path| [Path::new("bin/kmod"), Path::new("usr/lib/libz.so.1")].contains(&path);
-        let mended =
-            |directory: &str, target: &str| mended(directory.as_ref(), target.as_ref(), has);
+        let corrected_link = |directory: &str, target: &str| {
+            corrected_link(directory.as_ref(), target.as_ref(), has)
+        };
         // Debian's /sbin/depmod.
-        assert_eq!(mended("/sbin", "/bin/kmod"), Some("../bin/kmod".into()));
-        assert_eq!(mended("/usr/lib", "libz.so.1"), None);
         assert_eq!(
-            mended("/usr/lib/gcc", "../libstdc++.so.6"),
+            corrected_link("/sbin", "/bin/kmod"),
+            Some("../bin/kmod".into())
+        );
+        assert_eq!(corrected_link("/usr/lib", "libz.so.1"), None);
+        assert_eq!(
+            corrected_link("/usr/lib/gcc", "../libstdc++.so.6"),
             Some("/usr/lib/libstdc++.so.6".into())
         );
-        assert_eq!(mended("/etc/alternatives", "/usr/bin/vi"), None);
+        assert_eq!(corrected_link("/etc/alternatives", "/usr/bin/vi"), None);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl TestProgram {
     }
 }
 
-/// What a program has.
+/// A program's tests.
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub(crate) run: Vec<String>,

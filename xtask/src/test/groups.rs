@@ -58,7 +58,7 @@ const GROUPS: &[Group] = &[
     load("upgrades_that_are_killed_lose_nothing", Share::Two),
 ];
 
-/// What a test takes.
+/// The share of the machine that a test takes.
 pub(crate) fn share(package: &str, target: &str, test: &str) -> Share {
     GROUPS
         .iter()

@@ -1,4 +1,4 @@
-//! What phases and tests took last time, in `target/tests/times.json`: for the order in which tests begin, and for `--list`.
+//! Times that phases and tests took in the last run, in `target/tests/times.json`: for the order in which tests begin, and for `--list`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::artifacts::TestProgram;
 use crate::{guest, parity, process};
 
-/// What a guest runs.
+/// Tests for the guest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Selection {
     /// Test programs: package and target.

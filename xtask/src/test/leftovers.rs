@@ -1,4 +1,4 @@
-//! What tests leave behind on this machine. A test removes what it made; one that was killed cannot. So a run sweeps, before it
+//! Leftovers of tests on this machine. A test removes what it made; one that was killed cannot. So a run sweeps, before it
 //! begins and after each test, what belongs to processes that are no more, and nothing else.
 
 use anyhow::Result;
@@ -14,7 +14,7 @@ const TRACES: Traces<'_> = Traces {
     ],
 };
 
-/// What a process that has ended left behind; it is removed.
+/// Removes what a process that has ended left behind, and names it.
 pub(crate) fn of_process(pid: u32) -> Result<Vec<String>> {
     remove(|left| left.owner == pid)
 }

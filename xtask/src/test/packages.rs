@@ -15,7 +15,7 @@ pub(crate) struct Packages {
     depends_on: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What a working tree's changes can touch.
+/// The packages that a working tree's changes can touch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Touched {
     pub(crate) packages: BTreeSet<String>,
@@ -23,7 +23,7 @@ pub(crate) struct Touched {
     pub(crate) guest: bool,
 }
 
-/// What cargo does not see: a package reads files of these directories.
+/// Files that a package reads without cargo's knowledge.
 const READS: &[(&str, &str)] = &[
     // Its build script compiles the kernel side.
     ("rvs-dataplane", "crates/rvs-ebpf"),
@@ -108,7 +108,7 @@ impl Packages {
             })
     }
 
-    /// What the working tree's changes against HEAD, new files included, can touch.
+    /// The packages that the working tree's changes against HEAD, new files included, can touch.
     pub(crate) fn touched_by_changes(&self) -> Result<Touched> {
         let mut files = Vec::new();
         for words in [

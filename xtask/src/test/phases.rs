@@ -25,7 +25,7 @@ pub(crate) enum Phase {
     ParityFull,
 }
 
-/// What a phase needs of the machine.
+/// A phase's needs of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// A compiler.

@@ -1,4 +1,4 @@
-//! What a run of the tests consists of: its phases, and the packages that they are about.
+//! The plan of a run of the tests: its phases, and the packages that they are about.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -45,7 +45,7 @@ impl Report {
         self.note(&format!("{name:<12} {:>7.1} s", took.as_secs_f64()));
     }
 
-    /// What each phase took so far.
+    /// The time that each phase took so far.
     pub(crate) fn phases(&self) -> impl Iterator<Item = (&str, Duration)> {
         self.phases
             .iter()
