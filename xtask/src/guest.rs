@@ -36,7 +36,5 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// The guest runner, still without options and command.
 pub(crate) fn runner() -> Command {
-    let mut runner = Command::new(process::repository().join("guest/vm-run"));
-    runner.env("PATH", rvs_lab::search_path());
-    runner
+    process::program(process::repository().join("guest/vm-run"))
 }

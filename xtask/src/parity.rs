@@ -153,7 +153,7 @@ pub(crate) fn results() -> Result<PathBuf> {
 }
 
 fn program() -> Command {
-    let mut command = Command::new(executable());
+    let mut command = process::program(executable());
     command.current_dir(process::repository());
     command.arg("--rvs").arg(rvs());
     command

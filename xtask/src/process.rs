@@ -23,11 +23,16 @@ pub(crate) fn target_directory() -> PathBuf {
 
 /// The cargo that runs us, started at the repository's root.
 pub(crate) fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository());
     cargo
-        .current_dir(repository())
-        .env("PATH", rvs_lab::search_path());
-    cargo
+}
+
+/// A program that finds what setup unpacked.
+pub(crate) fn program(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
+    command.env("PATH", rvs_lab::search_path());
+    command
 }
 
 /// Are we root? (The effective user of this process, as the kernel says.)

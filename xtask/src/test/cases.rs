@@ -256,7 +256,7 @@ fn verdict(status: Option<ExitStatus>, left: &[String]) -> Verdict {
 impl TestProgram {
     /// The program, still without words, as cargo would start it.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.executable);
+        let mut command = process::program(&self.executable);
         command
             .current_dir(&self.directory)
             .env("CARGO_MANIFEST_DIR", &self.directory)
