@@ -39,7 +39,7 @@ pub(crate) struct Recording {
     pub(crate) identity: String,
     /// The time it took: long ones are begun first.
     pub(crate) seconds: u64,
-    /// What was seen.
+    /// The notes, in the order of the steps.
     pub(crate) notes: Vec<Note>,
 }
 

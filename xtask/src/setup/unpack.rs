@@ -42,7 +42,7 @@ const LEFT_OUT: &str = "libc6";
 /// Programs that run as a user whom the package's installation makes, and the option that spares them the user.
 const OPTIONS: [(&str, &str); 1] = [("tcpdump", "-Z root")];
 
-/// What was done.
+/// The result of unpacking packages.
 pub(crate) struct Unpacked {
     pub(crate) packages: usize,
     pub(crate) fetched_bytes: u64,
@@ -120,7 +120,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // What stays is removed before the next attempt.
+        // A tree that stays is removed before the next attempt.
         let _ = remove(&self.path);
     }
 }
@@ -207,7 +207,7 @@ fn update() -> Result<()> {
     quietly(&mut apt).map(drop)
 }
 
-/// What would have to be installed for these packages, as PACKAGE=VERSION.
+/// The packages that would have to be installed for these, as PACKAGE=VERSION.
 fn plan(packages: &[&str]) -> Result<Vec<String>> {
     let mut apt = Command::new("apt-get");
     apt.args(["-s", "install", "--no-install-recommends"])
@@ -386,7 +386,7 @@ fn check_libraries(tree: &Path, programs: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// What a directory holds, in the order of the names.
+/// The entries of a directory, in the order of their names.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(directory)?

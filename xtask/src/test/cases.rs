@@ -125,7 +125,7 @@ pub(crate) fn run(
     Ok(summary)
 }
 
-/// Where logs and evidence of failed tests are kept.
+/// The directory in which logs and evidence of failed tests are kept.
 fn logs() -> PathBuf {
     process::target_directory().join("tests/failed")
 }

@@ -16,7 +16,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// What is there; nothing, if that cannot be read.
+    /// The times of the last run; none, if they cannot be read.
     pub(crate) fn read() -> Self {
         let text = fs::read_to_string(file()).unwrap_or_default();
         let value: Value = serde_json::from_str(&text).unwrap_or_default();

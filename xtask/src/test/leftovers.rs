@@ -4,7 +4,7 @@
 use anyhow::Result;
 use rvs_lab::{KeptLabs, Leftover, Traces};
 
-/// Where programs under test leave things outside of their labs: directors pin what they load, `rvs realserver` pins its
+/// Places outside of labs in which programs under test leave things: directors pin what they load, `rvs realserver` pins its
 /// program and keeps a record by network namespace.
 const TRACES: Traces<'_> = Traces {
     by_owner: &["/sys/fs/bpf/rvs"],

@@ -65,7 +65,7 @@ impl Phase {
         }
     }
 
-    /// What it is, for `--list`.
+    /// A description, for `--list`.
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Unit => "tests inside the crates, and integration tests of pure ones",

@@ -52,7 +52,7 @@ impl Plan {
         } else if args.package.is_empty() {
             None
         } else {
-            // Who names a package wants an answer soon.
+            // A named package is wanted soon, and the guest is slow.
             guest_touched = false;
             Some(args.package.iter().cloned().collect())
         };
