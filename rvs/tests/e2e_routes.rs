@@ -100,6 +100,71 @@ fn snat_reroute_decides_by_whose_routes_replies_leave() -> Outcome {
     Ok(())
 }
 
+/// A neighbour's entry that is stale and wrong is what the kernel has after a client or a gateway has changed its link address
+/// unseen. Replies use the entry as the kernel's own packets do, so it is probed, found to be wrong and replaced.
+#[test]
+fn replies_have_a_stale_neighbour_confirmed() -> Outcome {
+    let services: String = Family::ALL
+        .into_iter()
+        .map(|family| nat(family).service("tcp", 80, 1))
+        .collect();
+    let cluster = Cluster::with_real_servers(1, "", &services)?;
+    let net = &cluster.net;
+    for (family, number, protocol) in [(Family::V4, "4", "ipv4"), (Family::V6, "6", "ipv6")] {
+        // The kernel's default is five seconds, which tests nothing more.
+        let key = format!("net.{protocol}.neigh.eth0.delay_first_probe_time");
+        net.director.sysctl(&key, "1")?;
+        let vip = nat(family).vip.address(family);
+        // A client that asks for the director's link address would thereby tell its own.
+        let director = net.director.mac("eth0")?;
+        net.client.neighbour("eth0", vip, director)?;
+        let own = Topology::director_address(family);
+        net.client.neighbour("eth0", own, director)?;
+        let client = Topology::client_address(family).to_string();
+        let words = ["ip", "nexthop", "add", "id", number, "via", &client];
+        net.director.run(&[&words[..], &["dev", "eth0"]].concat())?;
+        let group = format!("{number}0");
+        net.director
+            .run(&["ip", "nexthop", "add", "id", &group, "group", number])?;
+        let far = far_client(family).to_string();
+        net.director.route(&["add", &far, "nhid", &group])?;
+        net.client.add_vip("lo", far_client(family))?;
+    }
+    for source in [Topology::client_address as fn(Family) -> IpAddr, far_client] {
+        for family in Family::ALL {
+            let client = Topology::client_address(family).to_string();
+            let words = ["ip", "neigh", "replace", &client, "dev", "eth0"];
+            let wrong = ["lladdr", "02:00:00:00:00:99", "nud", "stale"];
+            net.director.run(&[&words[..], &wrong].concat())?;
+        }
+        let connected = std::thread::scope(|scope| {
+            let clients = Family::ALL.map(|family| {
+                let from = SocketAddr::new(source(family), 0);
+                scope.spawn(move || {
+                    net.client
+                        .connect_within(Some(from), nat(family).at(80), PATIENCE)
+                })
+            });
+            clients.map(|client| client.join().is_ok_and(|stream| stream.is_ok()))
+        });
+        assert_eq!(
+            connected,
+            [true; 2],
+            "IPv4 and IPv6 from {:?}",
+            source(Family::V4)
+        );
+    }
+    Ok(())
+}
+
+/// A client whose replies go by a group of next hop objects, with the client of [`Topology`] as the gateway.
+fn far_client(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([198, 51, 100, 9]),
+        Family::V6 => IpAddr::from([0x2001, 0xdb8, 9, 0, 0, 0, 0, 9]),
+    }
+}
+
 /// A server on the director at another port: its replies are the host's own and not forwarded, so they keep the hop
 /// limit that the host gave them; those of a server elsewhere lose one.
 #[test]

@@ -113,6 +113,9 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
         mtu: flow.largest,
         ..Hop::default()
     };
+    if way == Way::Reply && is_due_at_kernel(path, head.stamp.load(), now) {
+        return None;
+    }
     if way == Way::Reply {
         let family = u32::from(flow.family);
         if !forward::reroutes(path)
@@ -144,6 +147,24 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
     }
     head.packets.store(head.packets.load().saturating_add(1));
     Some(Plan { rewrite, way, hop })
+}
+
+/// Whether the reply goes to tc, so that the kernel uses the neighbour's entry and confirms it when it is stale: the first of
+/// each connection in a period of one to two seconds. `stamp` is the tick of the packet before. Servers' entries are used by
+/// the daemon, so requests need no such packet.
+#[inline(always)]
+fn is_due_at_kernel<P: Path>(path: &P, stamp: u32, now: u32) -> bool {
+    let second = path
+        .settings()
+        .map_or(0, |settings| settings.ticks_per_second.load());
+    is_another_period(second, stamp, now)
+}
+
+/// Whether two ticks lie in different periods, which last the power of two next above `second` ticks.
+#[inline(always)]
+fn is_another_period(second: u32, stamp: u32, now: u32) -> bool {
+    let offsets = u32::MAX.checked_shr(second.leading_zeros()).unwrap_or(0);
+    (stamp ^ now) & !offsets != 0
 }
 
 const NETWORK: u32 = 14;
@@ -209,5 +230,30 @@ fn read_transport<P: Path>(path: &P, flow: &mut Flow, length: u32, header: u32) 
             own >= 8 && own <= payload
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_one_to_two_seconds() {
+        for second in [100, 250, 256, 300, 1000] {
+            let first = (1..4 * second).find(|now| is_another_period(second, 0, *now));
+            let period = first.unwrap_or(0);
+            assert!(
+                (second..=2 * second).contains(&period),
+                "{second}: {period}"
+            );
+            for stamp in [0, period, u32::MAX - period + 1] {
+                let last = stamp + (period - 1);
+                assert!(!is_another_period(second, stamp, last), "{stamp}");
+                assert!(
+                    is_another_period(second, stamp, last.wrapping_add(1)),
+                    "{stamp}"
+                );
+            }
+        }
     }
 }

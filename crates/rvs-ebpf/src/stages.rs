@@ -691,7 +691,9 @@ fn fulfil(maps: &Maps, flow: &Flow) -> u32 {
     ftp::fulfil(maps, flow, |flow| rvs_find(flow, connection::OWN))
 }
 
-/// [`fib_lookup`] for tc.
+/// [`fib_lookup`] for tc. The link addresses that it found are left to `bpf_redirect_neigh`: it uses the neighbour's entry as
+/// the kernel's own forwarding does, so a stale one is confirmed or replaced (RFC 4861 section 7.3). `bpf_redirect` would send
+/// to a stale address for ever, since the helper takes every entry that is valid (`NUD_VALID`) and starts no probe.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn rvs_route(
@@ -706,14 +708,9 @@ pub extern "C" fn rvs_route(
         (Some(destination), Some(source), Some(hop)) => {
             // SAFETY: the context is valid while the program runs.
             let ifindex = unsafe { (*skb).ifindex };
-            u32::from(fib_lookup(
-                skb.cast(),
-                ifindex,
-                family,
-                destination,
-                source,
-                hop,
-            ))
+            let found = fib_lookup(skb.cast(), ifindex, family, destination, source, hop);
+            hop.macs_known = 0;
+            u32::from(found)
         }
         _ => 0,
     }
