@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::{Cluster, Forward, Outcome, RVS, table_sizes};
 use rvs_config::Method;
-use rvs_lab::{EchoConnection, Family, Host, Load, Offload, wait_until};
+use rvs_lab::{EchoConnection, Family, Host, Load, Offload, Topology, Vip, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// 185,000 packets of 1500 bytes: a checksum that is adjusted meets every value of its 16 bits.
@@ -81,6 +82,37 @@ fn transfers_by_the_express_way() -> Outcome {
         let taken = express(&cluster)? - before;
         // 64 MiB in full segments are 46,000.
         assert!(taken > 40_000, "{forward:?}: XDP sent {taken} packets on");
+    }
+    stale_neighbour_at_the_express_way(&cluster)
+}
+
+/// The client's entry becomes stale and wrong under an established connection, all of whose replies XDP could send.
+fn stale_neighbour_at_the_express_way(cluster: &Cluster) -> Outcome {
+    let (client, director) = (&cluster.net.client, &cluster.net.director);
+    for (family, protocol) in [(Family::V4, "ipv4"), (Family::V6, "ipv6")] {
+        let at = SocketAddr::new(Vip::Nat.address(family), 7);
+        let server = Topology::inside_address(0, family);
+        cluster.director.rvs(&format!(
+            "service add tcp://{at} --scheduler rr --method nat --server {server}"
+        ))?;
+        director.sysctl(
+            &format!("net.{protocol}.neigh.eth0.delay_first_probe_time"),
+            "1",
+        )?;
+        // A client that asks for the director's link address would thereby tell its own.
+        for own in [at.ip(), Topology::director_address(family)] {
+            client.neighbour("eth0", own, director.mac("eth0")?)?;
+        }
+        let mut open = EchoConnection::open(client, at)?;
+        for round in 0..100 {
+            if round == 50 {
+                let address = Topology::client_address(family).to_string();
+                let words = ["ip", "neigh", "replace", &address, "dev", "eth0"];
+                let wrong = ["lladdr", "02:00:00:00:00:99", "nud", "stale"];
+                director.run(&[&words[..], &wrong].concat())?;
+            }
+            open.check_within("again", PATIENCE)?;
+        }
     }
     Ok(())
 }
@@ -227,9 +259,9 @@ fn active(cluster: &Cluster, host: &str) -> Outcome<u64> {
     {
         for server in service["servers"].as_array().ok_or("no servers")? {
             let address = server["address"].as_str().unwrap_or_default();
-            let is_meant = Forward::all().into_iter().any(|forward| {
-                address == std::net::SocketAddr::new(forward.server(number), 80).to_string()
-            });
+            let is_meant = Forward::all()
+                .into_iter()
+                .any(|forward| address == SocketAddr::new(forward.server(number), 80).to_string());
             if is_meant {
                 active += server["active"].as_u64().unwrap_or(0);
             }
