@@ -217,9 +217,10 @@ impl<'a> Ip<'a> {
         let (body, made) = if self.first {
             self.body_text(depth)
         } else {
+            // IP in IP, IPv6 in IP, GRE: the director made the header that was fragmented.
             (
                 format!("protocol {} {}", self.protocol, data(self.body)),
-                false,
+                matches!(self.protocol, 4 | 41 | 47),
             )
         };
         let ends = match made && self.protocol == 17 && source.port() >= FIRST_TUNNEL_PORT {

@@ -45,6 +45,18 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
+/// Its messages with the bare name of the program: ipvsadm quotes `argv[0]`, which is a path where setup unpacked it.
+fn without_directories(text: &str) -> String {
+    text.split_inclusive(['`', '\''])
+        .map(|part| match part.split_once(' ') {
+            Some((program, rest)) if program.starts_with('/') && program.ends_with("/ipvsadm") => {
+                format!("ipvsadm {rest}")
+            }
+            Some(_) | None => part.to_owned(),
+        })
+        .collect()
+}
+
 /// Runs ipvsadm with words and standard input.
 pub(crate) fn ipvsadm(director: &dyn Director, words: &str, input: &str) -> Result<Said> {
     let mut child = director
@@ -66,6 +78,22 @@ pub(crate) fn ipvsadm(director: &dyn Director, words: &str, input: &str) -> Resu
     Ok(Said {
         status: output.status.code(),
         stdout: text(&output.stdout),
-        stderr: text(&output.stderr),
+        stderr: without_directories(&text(&output.stderr)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_the_bare_name_of_the_program() {
+        let told = "Try `/a/sbin/ipvsadm -h' or '/a/sbin/ipvsadm --help' for more information.\n";
+        assert_eq!(
+            without_directories(told),
+            "Try `ipvsadm -h' or 'ipvsadm --help' for more information.\n"
+        );
+        let other = "/etc/ipvsadm.rules: no such file\n";
+        assert_eq!(without_directories(other), other);
+    }
 }
