@@ -182,6 +182,8 @@ fn source(args: cli::Run, selection: &Selection) -> Source {
     }
 }
 
+/// A line that cannot be written (a full disk, a pipe without a reader, a closed terminal) is lost. `log_internal_errors` would
+/// report it by `eprintln!`, which panics where stderr is what fails.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RVS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -190,5 +192,6 @@ fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .log_internal_errors(false)
         .init();
 }

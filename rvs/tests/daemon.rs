@@ -247,6 +247,34 @@ fn systemd_is_told() -> Outcome {
     Ok(())
 }
 
+/// Each line of the log fails, by a full disk or a pipe whose reader has gone; all else goes on.
+#[test]
+fn the_daemon_outlives_its_log() -> Outcome {
+    let lab = Lab::new()?;
+    let host = host(&lab)?;
+    for log in ["2>/dev/full", "2> >(true)"] {
+        let director = Director::prepare(&host);
+        director.configure(ONE_INTERFACE, WEB)?;
+        let file = director.file().display();
+        let script = format!("exec {RVS} run --config {file} {log}");
+        let mut child = host.spawn(&["bash", "-c", &script])?;
+        wait_until("the daemon answers", PATIENCE, || {
+            director.json("status").is_ok()
+        })?;
+        for weight in [3, 4] {
+            let services = WEB.replace("weight = 2", &format!("weight = {weight}"));
+            director.configure(ONE_INTERFACE, &services)?;
+            director.rvs("reload")?;
+            let services = director.json("services")?;
+            assert_eq!(services[0]["servers"][0]["weight"], json!(weight));
+        }
+        director.rvs("stop --stop-forwarding")?;
+        let status = child.wait(PATIENCE)?;
+        assert!(status.success(), "{log}: {status}");
+    }
+    Ok(())
+}
+
 #[test]
 fn forwarding_outlives_the_daemon_unless_told_otherwise() -> Outcome {
     let lab = Lab::new()?;
