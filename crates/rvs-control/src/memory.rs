@@ -197,9 +197,9 @@ impl Forwarding for Memory {
             });
         }
         if servers.len() >= MAX_SERVERS {
-            return Err(ChangeError::NoRoom {
-                what: "real server",
-                limit: MAX_SERVERS as u64,
+            return Err(ChangeError::TooManyServers {
+                service: *key,
+                server: server.socket_addr(),
             });
         }
         servers.insert(0, state(*server, origin));

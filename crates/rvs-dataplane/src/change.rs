@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::SocketAddr};
 
 use rvs_abi::{AddressKey, Server as Entry, Service as ServiceEntry, service::Region};
-use rvs_config::{Method, Server, Service, ServiceKey, ServiceOptions};
+use rvs_config::{MAX_SERVERS, Method, Server, Service, ServiceKey, ServiceOptions};
 
 use crate::{
     ChangeError, OpenError, Origin, Stats,
@@ -294,9 +294,16 @@ impl Dataplane {
             .service(key)
             .ok_or(ChangeError::NoSuchService(*key))?;
         let own_timeouts = !service.options.timeouts.is_empty();
+        let is_full = service.servers.len() >= MAX_SERVERS;
         let service = service.index;
         if self.server_index(key, server.socket_addr()).is_ok() {
             return Err(ChangeError::ServerExists {
+                service: *key,
+                server: server.socket_addr(),
+            });
+        }
+        if is_full {
+            return Err(ChangeError::TooManyServers {
                 service: *key,
                 server: server.socket_addr(),
             });

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use rvs_config::ServiceKey;
+use rvs_config::{MAX_SERVERS, ServiceKey};
 
 /// Why the data plane could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +103,12 @@ pub enum ChangeError {
     /// The server is there already.
     #[error("the real server {server} is in {service} already")]
     ServerExists {
+        service: ServiceKey,
+        server: SocketAddr,
+    },
+    /// The service's list is full.
+    #[error("{service} has {MAX_SERVERS} real servers already: no room for {server}")]
+    TooManyServers {
         service: ServiceKey,
         server: SocketAddr,
     },

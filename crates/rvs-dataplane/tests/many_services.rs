@@ -10,7 +10,7 @@ use std::{
 
 use common::instance_name;
 use rvs_config::{
-    Director, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
+    Director, MAX_SERVERS, Method, Scheduler, Server, Service, ServiceKey, ServiceOptions, Weight,
 };
 use rvs_dataplane::{Dataplane, Origin};
 use rvs_lab::{Lab, Topology};
@@ -120,6 +120,33 @@ fn many(dataplane: &mut Dataplane) -> Outcome {
     let among_few = [among_few()?, among_few()?, among_few()?, among_few()?];
     eprintln!("servers changed: {among_all:?} among all, {among_few:?} among few");
     grows_not("changing a list", &among_few, &among_all);
+    a_full_list(dataplane)
+}
+
+/// The limit of a service's servers holds for those that are added one by one, too.
+fn a_full_list(dataplane: &mut Dataplane) -> Outcome {
+    let number = |port: usize| {
+        let port = u16::try_from(port)?;
+        let address = IpAddr::from([10, 2, 0, 3]);
+        Ok::<_, Box<dyn std::error::Error>>(Server::new(
+            address,
+            port,
+            Method::Nat,
+            Weight::default(),
+        )?)
+    };
+    for port in SERVERS as usize + 1..=MAX_SERVERS {
+        dataplane.add_server(&key(0), &number(port)?, Origin::Runtime)?;
+    }
+    let beyond = number(MAX_SERVERS + 1)?;
+    let refused = dataplane.add_server(&key(0), &beyond, Origin::Runtime);
+    assert_eq!(
+        refused.expect_err("one beyond").to_string(),
+        "tcp://198.18.0.0:80 has 1024 real servers already: no room for 10.2.0.3:1025"
+    );
+    // One goes, and one has its place.
+    dataplane.remove_server(&key(0), number(MAX_SERVERS)?.socket_addr())?;
+    dataplane.add_server(&key(0), &beyond, Origin::Runtime)?;
     Ok(())
 }
 

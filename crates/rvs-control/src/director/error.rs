@@ -64,7 +64,7 @@ impl RequestError {
                 ChangeError::NoSuchServer { .. } => Code::NoSuchServer,
                 ChangeError::ServiceExists(_) => Code::ServiceExists,
                 ChangeError::ServerExists { .. } => Code::ServerExists,
-                ChangeError::NoRoom { .. } => Code::NoRoom,
+                ChangeError::NoRoom { .. } | ChangeError::TooManyServers { .. } => Code::NoRoom,
                 ChangeError::Kernel { .. } => Code::Kernel,
             },
         }
