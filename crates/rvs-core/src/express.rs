@@ -113,10 +113,10 @@ fn plan<const N: usize, const PAD: usize, P: Path, S: Store<N, PAD>>(
         mtu: flow.largest,
         ..Hop::default()
     };
-    if way == Way::Reply && is_due_at_kernel(path, head.stamp.load(), now) {
-        return None;
-    }
     if way == Way::Reply {
+        if is_due_at_kernel(path, head.stamp.load(), now) {
+            return None;
+        }
         let family = u32::from(flow.family);
         if !forward::reroutes(path)
             || !path.route(family, &flow.destination, &rewrite.address, &mut hop)
