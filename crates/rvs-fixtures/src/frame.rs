@@ -1,5 +1,7 @@
 //! A packet in memory: bytes with room before them, as a socket buffer has.
 
+use std::cell::Cell;
+
 use rvs_core::{Action, ChecksumChange, Hop, Packet, checksum};
 
 use crate::{
@@ -40,6 +42,7 @@ pub struct Frame {
     mark: u32,
     tunneled: bool,
     routes: Vec<Resolved>,
+    routed: Cell<bool>,
     sent: Option<Sent>,
 }
 
@@ -62,6 +65,7 @@ impl Frame {
             mark: 0,
             tunneled: false,
             routes,
+            routed: Cell::new(false),
             sent: None,
         }
     }
@@ -92,6 +96,11 @@ impl Frame {
     /// The bytes as they are now.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Whether the routes were asked.
+    pub fn routed(&self) -> bool {
+        self.routed.get()
     }
 
     /// How the packet left, if it did.
@@ -236,6 +245,7 @@ impl Packet for Frame {
         _source: &[u32; 4],
         hop: &mut Hop,
     ) -> bool {
+        self.routed.set(true);
         let Some(found) = self
             .routes
             .iter()

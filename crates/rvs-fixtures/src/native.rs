@@ -189,6 +189,7 @@ pub struct NativeEngine {
     surroundings: Surroundings,
     mode: Mode,
     finished: usize,
+    routed: bool,
 }
 
 impl NativeEngine {
@@ -200,6 +201,7 @@ impl NativeEngine {
             surroundings,
             mode,
             finished: 0,
+            routed: false,
         }
     }
 
@@ -211,6 +213,11 @@ impl NativeEngine {
     /// How many packets the express way finished.
     pub fn finished_by_express(&self) -> usize {
         self.finished
+    }
+
+    /// Whether the last packet's way was looked up in the routes.
+    pub fn routed(&self) -> bool {
+        self.routed
     }
 
     fn frame(&self, input: &Input) -> Frame {
@@ -280,6 +287,7 @@ impl Engine for NativeEngine {
             (action, None) => panic!("action {action}, but nothing was sent"),
         };
         let bytes = native.frame.bytes().to_vec();
+        self.routed = native.frame.routed();
         Outcome::new(
             verdict,
             bytes,
