@@ -88,28 +88,17 @@ fn transfers_by_the_express_way() -> Outcome {
 
 /// The client's entry becomes stale and wrong under an established connection, all of whose replies XDP could send.
 fn stale_neighbour_at_the_express_way(cluster: &Cluster) -> Outcome {
-    let (client, director) = (&cluster.net.client, &cluster.net.director);
-    for (family, protocol) in [(Family::V4, "ipv4"), (Family::V6, "ipv6")] {
+    for family in Family::ALL {
         let at = SocketAddr::new(Vip::Nat.address(family), 7);
         let server = Topology::inside_address(0, family);
         cluster.director.rvs(&format!(
             "service add tcp://{at} --scheduler rr --method nat --server {server}"
         ))?;
-        director.sysctl(
-            &format!("net.{protocol}.neigh.eth0.delay_first_probe_time"),
-            "1",
-        )?;
-        // A client that asks for the director's link address would thereby tell its own.
-        for own in [at.ip(), Topology::director_address(family)] {
-            client.neighbour("eth0", own, director.mac("eth0")?)?;
-        }
-        let mut open = EchoConnection::open(client, at)?;
+        cluster.show_client_by_probes_alone(family, at.ip())?;
+        let mut open = EchoConnection::open(&cluster.net.client, at)?;
         for round in 0..100 {
             if round == 50 {
-                let address = Topology::client_address(family).to_string();
-                let words = ["ip", "neigh", "replace", &address, "dev", "eth0"];
-                let wrong = ["lladdr", "02:00:00:00:00:99", "nud", "stale"];
-                director.run(&[&words[..], &wrong].concat())?;
+                cluster.mislead_about_client(family)?;
             }
             open.check_within("again", PATIENCE)?;
         }

@@ -24,6 +24,12 @@ fn nat(family: Family) -> Forward {
     }
 }
 
+/// HTTP by NAT to one server, both families, as TOML.
+fn web_by_nat() -> String {
+    let services = Family::ALL.map(|family| nat(family).service("tcp", 80, 1));
+    services.concat()
+}
+
 /// What a TCP or UDP frame says of its way: source address, hop limit.
 fn source(frame: &Frame) -> Option<(IpAddr, u8)> {
     let bytes = &frame.bytes;
@@ -53,10 +59,7 @@ fn coming_from(frames: &[Frame], address: IpAddr) -> usize {
 /// they take it, or that of the server's packets.
 #[test]
 fn snat_reroute_decides_by_whose_routes_replies_leave() -> Outcome {
-    let services: String = Family::ALL
-        .into_iter()
-        .map(|family| nat(family).service("tcp", 80, 1))
-        .collect();
+    let services = web_by_nat();
     let cluster = Cluster::with_real_servers(1, "snat_reroute = true", &services)?;
     let net = &cluster.net;
     let router = cluster.another_host("router")?;
@@ -104,22 +107,11 @@ fn snat_reroute_decides_by_whose_routes_replies_leave() -> Outcome {
 /// unseen. Replies use the entry as the kernel's own packets do, so it is probed, found to be wrong and replaced.
 #[test]
 fn replies_have_a_stale_neighbour_confirmed() -> Outcome {
-    let services: String = Family::ALL
-        .into_iter()
-        .map(|family| nat(family).service("tcp", 80, 1))
-        .collect();
+    let services = web_by_nat();
     let cluster = Cluster::with_real_servers(1, "", &services)?;
     let net = &cluster.net;
-    for (family, number, protocol) in [(Family::V4, "4", "ipv4"), (Family::V6, "6", "ipv6")] {
-        // The kernel's default is five seconds, which tests nothing more.
-        let key = format!("net.{protocol}.neigh.eth0.delay_first_probe_time");
-        net.director.sysctl(&key, "1")?;
-        let vip = nat(family).vip.address(family);
-        // A client that asks for the director's link address would thereby tell its own.
-        let director = net.director.mac("eth0")?;
-        net.client.neighbour("eth0", vip, director)?;
-        let own = Topology::director_address(family);
-        net.client.neighbour("eth0", own, director)?;
+    for (family, number) in [(Family::V4, "4"), (Family::V6, "6")] {
+        cluster.show_client_by_probes_alone(family, nat(family).at(80).ip())?;
         let client = Topology::client_address(family).to_string();
         let words = ["ip", "nexthop", "add", "id", number, "via", &client];
         net.director.run(&[&words[..], &["dev", "eth0"]].concat())?;
@@ -132,10 +124,7 @@ fn replies_have_a_stale_neighbour_confirmed() -> Outcome {
     }
     for source in [Topology::client_address as fn(Family) -> IpAddr, far_client] {
         for family in Family::ALL {
-            let client = Topology::client_address(family).to_string();
-            let words = ["ip", "neigh", "replace", &client, "dev", "eth0"];
-            let wrong = ["lladdr", "02:00:00:00:00:99", "nud", "stale"];
-            net.director.run(&[&words[..], &wrong].concat())?;
+            cluster.mislead_about_client(family)?;
         }
         let connected = std::thread::scope(|scope| {
             let clients = Family::ALL.map(|family| {

@@ -214,17 +214,24 @@ impl Host {
 
     /// Adds a permanent neighbour.
     pub fn neighbour(&self, ifname: &str, address: IpAddr, mac: [u8; 6]) -> Result<()> {
+        self.replace_neighbour(ifname, address, mac, "permanent")
+    }
+
+    /// Replaces a neighbour by a stale one, which the kernel probes some time after its next use.
+    pub fn stale_neighbour(&self, ifname: &str, address: IpAddr, mac: [u8; 6]) -> Result<()> {
+        self.replace_neighbour(ifname, address, mac, "stale")
+    }
+
+    fn replace_neighbour(
+        &self,
+        ifname: &str,
+        address: IpAddr,
+        mac: [u8; 6],
+        state: &str,
+    ) -> Result<()> {
         let (address, mac) = (address.to_string(), mac_text(mac));
         self.ip(&[
-            "neigh",
-            "replace",
-            &address,
-            "lladdr",
-            &mac,
-            "dev",
-            ifname,
-            "nud",
-            "permanent",
+            "neigh", "replace", &address, "lladdr", &mac, "dev", ifname, "nud", state,
         ])
     }
 

@@ -132,6 +132,29 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Lets only the kernel's probes show where the client is, and these soon: one second after a stale entry's use, not five.
+    /// The client never asks for the director's link address, by which it would tell its own.
+    pub(crate) fn show_client_by_probes_alone(&self, family: Family, vip: IpAddr) -> Outcome {
+        let (client, director) = (&self.net.client, &self.net.director);
+        let protocol = match family {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        };
+        let key = format!("net.{protocol}.neigh.eth0.delay_first_probe_time");
+        director.sysctl(&key, "1")?;
+        for own in [vip, Topology::director_address(family)] {
+            client.neighbour("eth0", own, director.mac("eth0")?)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the director's entry for the client stale, with a link address that is no longer true.
+    pub(crate) fn mislead_about_client(&self, family: Family) -> Outcome {
+        let client = Topology::client_address(family);
+        let wrong = [2, 0, 0, 0, 0, 0x99];
+        Ok(self.net.director.stale_neighbour("eth0", client, wrong)?)
+    }
+
     /// One more host, connected to nothing.
     pub(crate) fn host(&self, name: &str) -> Outcome<Host> {
         Ok(self.lab.host(name)?)
