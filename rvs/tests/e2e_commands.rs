@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use common::{Cluster, Director, Forward, Outcome, RVS, text};
-use rvs_config::Method;
+use rvs_config::{MAX_SERVERS, Method};
 use rvs_lab::{Family, Host, Lab, Topology, Vip};
 
 const NAT: Forward = Forward {
@@ -201,6 +201,28 @@ UDP  [2001:db8::102]:53 wlc
     ] {
         assert_eq!(ipvsadm.refused(words, status)?, said, "{words}");
     }
+    too_many_servers(&cluster, &ipvsadm)
+}
+
+/// A saved service of more servers than the limit is restored up to there, and no other way takes one more.
+fn too_many_servers(cluster: &Cluster, ipvsadm: &Ipvsadm<'_>) -> Outcome {
+    let server = |port: usize| format!("-a -t 10.0.0.103:80 -r 10.1.0.21:{port} -m -w 1\n");
+    let saved: String = (1..=MAX_SERVERS + 5).map(server).collect();
+    let restored = ipvsadm.run("-R", &format!("-A -t 10.0.0.103:80 -s rr\n{saved}"))?;
+    assert_eq!(restored.status.code(), Some(255));
+    assert_eq!(
+        text(&restored.stderr),
+        "Memory allocation problem\n".repeat(5)
+    );
+    let kept = ipvsadm.ok("-S -n")?;
+    assert_eq!(kept.matches("-a -t 10.0.0.103:80").count(), MAX_SERVERS);
+    let said = cluster
+        .director
+        .refused("server add tcp://10.0.0.103:80 10.1.0.22")?;
+    assert_eq!(
+        said,
+        "rvs: tcp://10.0.0.103:80 has 1024 real servers already: no room for 10.1.0.22:80"
+    );
     Ok(())
 }
 
