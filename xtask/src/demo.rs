@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     outcome?;
     say(&format!(
         "\nEverything was as promised, in {} ({} of them building). Next: `cargo xtask demo --keep` leaves it running; \
-         `cargo xtask parity --short` compares with the kernel's IPVS; docs/src/first-steps-nat.md makes a service of your own.",
+         `cargo xtask parity` compares with the kernel's IPVS; docs/src/first-steps-nat.md makes a service of your own.",
         duration(start.elapsed()),
         duration(built)
     ));

@@ -65,6 +65,55 @@ enum Command {
     Bench(bench::Args),
     /// Run a command as root in a throw-away guest with a stock Debian kernel (Linux 6.1).
     Guest(guest::Args),
-    /// Compare with the kernel's own IPVS, scenario by scenario, in the guest.
+    /// Compare with the kernel's own IPVS, scenario by scenario, by recordings of it.
     Parity(parity::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Documents, and the demo's advice.
+    fn texts() -> Vec<(String, String)> {
+        let mut git = std::process::Command::new("git");
+        git.current_dir(process::repository());
+        git.args(["ls-files", "*.md", "xtask/src/demo.rs"]);
+        let names = process::answer(&mut git).expect("the names of files");
+        names
+            .lines()
+            .map(|name| {
+                let text = std::fs::read_to_string(process::repository().join(name));
+                (name.to_owned(), text.expect(name))
+            })
+            .collect()
+    }
+
+    /// Splits as a shell does, double quotes alone.
+    fn in_words(line: &str) -> Vec<&str> {
+        let parts = line.split('"').enumerate();
+        parts
+            .flat_map(|(number, part)| match number % 2 {
+                0 => part.split_whitespace().collect(),
+                _ => vec![part],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn commands_that_are_advised_exist() {
+        let mut found = 0;
+        for (name, text) in texts() {
+            for after in text.split("cargo xtask ").skip(1) {
+                // Until the end of the code or line, a comment, or what may be left out.
+                let words = after.split(['`', '\n', '#', '[', ')', '\\']).next();
+                let words = in_words(words.unwrap_or_default());
+                let line = std::iter::once("cargo xtask").chain(words.iter().copied());
+                if let Err(error) = Cli::try_parse_from(line) {
+                    panic!("{name}: `cargo xtask {}`: {error}", words.join(" "));
+                }
+                found += 1;
+            }
+        }
+        assert!(found > 30, "{found}");
+    }
 }

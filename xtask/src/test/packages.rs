@@ -34,6 +34,9 @@ const READS: &[(&str, &str)] = &[
     ("rvs", "README.md"),
     ("rvs", "packaging"),
     ("rvs-parity", "docs/src/parity.md"),
+    // Its tests read the commands that documents advise.
+    ("xtask", "docs"),
+    ("xtask", "README.md"),
     // Its tests replay the fuzzers' corpora.
     ("rvs-fixtures", "fuzz"),
 ];
