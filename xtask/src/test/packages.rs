@@ -191,7 +191,10 @@ mod tests {
             touched(&["crates/rvs-ebpf/src/main.rs"]),
             ["rvs", "rvs-dataplane", "rvs-parity"]
         );
-        assert_eq!(touched(&["docs/src/parity.md"]), ["rvs", "rvs-parity"]);
+        assert_eq!(
+            touched(&["docs/src/parity.md"]),
+            ["rvs", "rvs-parity", "xtask"]
+        );
         assert_eq!(touched(&["Cargo.lock"]).len(), 6);
         assert_eq!(touched(&["LICENSE-MIT"]), [""; 0]);
         assert!(packages().touched(["guest/vm-run"].into_iter()).guest);
